@@ -1,0 +1,29 @@
+"""Errors a user can act on: what was expected, what came, what to do, in one sentence."""
+
+
+class LeakwardError(Exception):
+    """Base of every error that Leakward raises on purpose; the command line prints it without a traceback."""
+
+
+class DataError(LeakwardError):
+    """A data set is missing, broken, or does not hold what the audit needs."""
+
+
+class ModelError(LeakwardError):
+    """A model cannot be built, or does not fit the images or the classes."""
+
+
+class PlanError(LeakwardError):
+    """A plan is wrong; the message lists every problem with its place and what is allowed."""
+
+
+class DefenseError(LeakwardError):
+    """A defence cannot be applied; nothing undefended is returned in its place."""
+
+
+class CaptureError(LeakwardError):
+    """A capture file is missing, broken, or its parts do not belong together."""
+
+
+class UnknownNameError(LeakwardError):
+    """A name is not in the registry."""

@@ -1,0 +1,47 @@
+"""Every name a plan may use, and where the thing behind it lives.
+
+The tables hold strings, so that listing names imports nothing heavy. Other packages add to them with
+entry points in the groups ``leakward.attacks``, ``leakward.defenses``, ``leakward.data``,
+``leakward.models`` and ``leakward.metrics``.
+"""
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Literal
+
+from leakward.errors import UnknownNameError
+
+Family = Literal["attacks", "defenses", "data", "models", "metrics"]
+
+BUILT_IN: dict[Family, dict[str, str]] = {
+    "attacks": {},
+    "defenses": {},
+    "data": {
+        "phantom": "leakward.data.phantom:load",
+        "bloodmnist": "leakward.data.medmnist:load",
+        "pneumoniamnist": "leakward.data.medmnist:load",
+        "retinamnist": "leakward.data.medmnist:load",
+        "cifar10": "leakward.data.cifar10:load",
+    },
+    "models": {},
+    "metrics": {},
+}
+
+
+def names(family: Family) -> dict[str, str]:
+    """Return ``name -> "module:attribute"`` for a family, built-in names first."""
+    external = {point.name: point.value for point in entry_points(group=f"leakward.{family}")}
+    return external | BUILT_IN[family]
+
+
+def load(family: Family, name: str) -> Any:
+    """Import what ``name`` stands for.
+
+    Raises:
+        UnknownNameError: If the family has no such name; the message lists those it has.
+    """
+    known = names(family)
+    if name not in known:
+        raise UnknownNameError(f"unknown name {name!r} among {family}; choose one of: {', '.join(sorted(known))}")
+    module, _, attribute = known[name].partition(":")
+    return getattr(import_module(module), attribute)
