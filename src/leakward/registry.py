@@ -15,7 +15,15 @@ Family = Literal["attacks", "defenses", "data", "models", "metrics"]
 
 BUILT_IN: dict[Family, dict[str, str]] = {
     "attacks": {},
-    "defenses": {},
+    "defenses": {
+        "none": "leakward.federated.defense:NoDefense",
+        "gaussian-noise": "leakward.defenses.gaussian_noise:GaussianNoise",
+        "laplacian-noise": "leakward.defenses.laplacian_noise:LaplacianNoise",
+        "clipping": "leakward.defenses.clipping:Clipping",
+        "pruning": "leakward.defenses.pruning:Pruning",
+        "dp-sgd": "leakward.defenses.dp_sgd:DPSGD",
+        "learnable-perturbation": "leakward.defenses.learnable_perturbation:LearnablePerturbation",
+    },
     "data": {
         "phantom": "leakward.data.phantom:load",
         "bloodmnist": "leakward.data.medmnist:load",
@@ -23,7 +31,13 @@ BUILT_IN: dict[Family, dict[str, str]] = {
         "retinamnist": "leakward.data.medmnist:load",
         "cifar10": "leakward.data.cifar10:load",
     },
-    "models": {},
+    "models": {
+        "lenet": "leakward.models.lenet:lenet",
+        "convnet": "leakward.models.convnet:convnet",
+        "mlp": "leakward.models.mlp:mlp",
+        "resnet18": "leakward.models.monai:resnet18",
+        "densenet121": "leakward.models.monai:densenet121",
+    },
     "metrics": {},
 }
 

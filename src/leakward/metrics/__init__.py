@@ -1,0 +1,46 @@
+"""Measures of leakage; the only layer that sees truth and reconstruction together."""
+
+from leakward.metrics.assignment import assign
+from leakward.metrics.classification import ClassScores, class_recovered, class_scores
+from leakward.metrics.gain import psnr_gain, ssim_gain
+from leakward.metrics.identification import identified, rank
+from leakward.metrics.intervals import Summary, p_value_above_chance, summarise, upper_bound
+from leakward.metrics.label_recovery import label_recovered
+from leakward.metrics.mean_squared_error import mse
+from leakward.metrics.metric import Metric
+from leakward.metrics.normalised import mse_normalised, psnr_normalised
+from leakward.metrics.peak_signal_to_noise import psnr
+from leakward.metrics.perceptual import lpips
+from leakward.metrics.scoring import Scores, ScoringContext, score
+from leakward.metrics.structural_similarity import Moments, moments, ssim, ssim_matrix
+from leakward.metrics.table import METRICS
+
+__all__ = [
+    "METRICS",
+    "ClassScores",
+    "Metric",
+    "Moments",
+    "Scores",
+    "ScoringContext",
+    "Summary",
+    "assign",
+    "class_recovered",
+    "class_scores",
+    "identified",
+    "label_recovered",
+    "lpips",
+    "moments",
+    "mse",
+    "mse_normalised",
+    "p_value_above_chance",
+    "psnr",
+    "psnr_gain",
+    "psnr_normalised",
+    "rank",
+    "score",
+    "ssim",
+    "ssim_gain",
+    "ssim_matrix",
+    "summarise",
+    "upper_bound",
+]

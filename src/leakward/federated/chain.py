@@ -1,0 +1,105 @@
+"""Several defences as one."""
+
+from dataclasses import dataclass
+from functools import reduce
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from leakward.data.dataset import Dataset
+from leakward.errors import DefenseError
+from leakward.federated.defense import Defense, Evidence, Guarantee, Objective, Step
+from leakward.federated.recipe import LocalTraining
+from leakward.models import Task
+from leakward.tape import Tape
+from leakward.types import Tensors
+
+
+@dataclass(frozen=True)
+class Chain(Defense):
+    """Apply ``parts`` one after the other, in the order given, at every hook.
+
+    Attributes:
+        parts: At most one may work on per-image gradients, and at most one may keep private helpers.
+    """
+
+    parts: tuple[Defense, ...]
+
+    def __post_init__(self) -> None:
+        if sum(part.per_example for part in self.parts) > 1:
+            raise DefenseError("Chain: expected at most one defence on per-image gradients, got several; keep one")
+
+    @property
+    def per_example(self) -> bool:
+        """Return whether some part works on per-image gradients."""
+        return any(part.per_example for part in self.parts)
+
+    def prepare(self, task: Task, data: Dataset, rng: torch.Generator) -> Self:
+        """Prepare every part on the task that the parts before it have made."""
+        prepared: list[Defense] = []
+        for part in self.parts:
+            prepared.append(part.prepare(task, data, rng))
+            task = prepared[-1].on_task(task)
+        return type(self)(tuple(prepared))
+
+    def on_task(self, task: Task) -> Task:
+        """Let every part change the task."""
+        return reduce(lambda value, part: part.on_task(value), self.parts, task)
+
+    def on_recipe(self, recipe: LocalTraining) -> LocalTraining:
+        """Let every part change the recipe."""
+        return reduce(lambda value, part: part.on_recipe(value), self.parts, recipe)
+
+    def on_batch(self, images: Tensor, labels: Tensor, tape: Tape) -> tuple[Tensor, Tensor]:
+        """Let every part change the data."""
+        return reduce(lambda value, part: part.on_batch(*value, tape), self.parts, (images, labels))
+
+    def start_private(self, task: Task, state: Tensors, tape: Tape) -> Tensors:
+        """Start the helpers of the one part that keeps some."""
+        kept = [helpers for part in self.parts if (helpers := part.start_private(task, state, tape))]
+        if len(kept) > 1:
+            raise DefenseError("Chain: expected at most one defence with private helpers, got several; keep one")
+        return kept[0] if kept else {}
+
+    def on_private(self, task: Task, parameters: Tensors, step: Step) -> Tensors:
+        """Let the part that keeps helpers move them."""
+        for part in self.parts:
+            private = part.on_private(task, parameters, step)
+            if private is not step.private:
+                return private
+        return step.private
+
+    def on_objective(self, task: Task, objective: Objective) -> Objective:
+        """Let every part change the loss."""
+        return reduce(lambda value, part: part.on_objective(task, value), self.parts, objective)
+
+    def on_example_gradients(self, gradients: Tensors, tape: Tape) -> Tensors:
+        """Hand the per-image gradients to the part that asked for them."""
+        part = next(part for part in self.parts if part.per_example)
+        return part.on_example_gradients(gradients, tape)
+
+    def on_gradient(self, gradient: Tensors, tape: Tape) -> Tensors:
+        """Let every part change the step's gradient."""
+        return reduce(lambda value, part: part.on_gradient(value, tape), self.parts, gradient)
+
+    def on_update(self, message: Tensors, tape: Tape) -> Tensors:
+        """Let every part change the message."""
+        return reduce(lambda value, part: part.on_update(value, tape), self.parts, message)
+
+    def guarantee(self, sampling_rate: float, steps: int, delta: float) -> Guarantee | None:
+        """Return the smallest epsilon that one part alone proves; what comes after it is post-processing."""
+        proven = [g for part in self.parts if (g := part.guarantee(sampling_rate, steps, delta))]
+        return min(proven, key=lambda g: g.epsilon) if proven else None
+
+    def replay(self) -> Defense:
+        """Replay what is to be replayed of every part."""
+        return Chain(tuple(part.replay() for part in self.parts))
+
+    def evidence(self, message: Tensors, images: int) -> Evidence:
+        """Undo the parts in reverse order; trust is the product of theirs."""
+        found = super().evidence(message, images)
+        for part in reversed(self.parts):
+            inner = part.evidence(found.message, images)
+            found = Evidence(inner.message, {n: found.weight[n] * inner.weight[n] for n in message})
+        return found

@@ -1,0 +1,146 @@
+"""The ``Defense`` interface: hooks at every place where a defence can act.
+
+All hooks are identity by default, and a defence overrides only where its paper acts. A defence that cannot be applied raises
+``DefenseError``; no path returns the undefended value.
+"""
+
+from abc import ABC
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from leakward.data.dataset import Dataset
+from leakward.federated.recipe import LocalTraining
+from leakward.models import Task
+from leakward.tape import Tape
+from leakward.types import Tensors
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What one local step looks at, beside the parameters.
+
+    Attributes:
+        buffers: Of the network, by name.
+        images: (b c h w) in [0, 1].
+        labels: (b) indices, or (b k) probabilities in an attacker's replay.
+        noise: Draws for the task's latent noise, (b *latent), or None.
+        private: The defence's own helpers, such as a decoder; they never enter an update.
+    """
+
+    buffers: Tensors
+    images: Tensor
+    labels: Tensor
+    noise: Tensor | None = None
+    private: Tensors = field(default_factory=dict)
+
+
+Objective = Callable[[Tensors, Step], tuple[Tensor, Tensors]]
+"""From parameters and step to the loss, a scalar, and the buffers after the pass."""
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """Differential privacy of one client over all its steps.
+
+    Attributes:
+        epsilon: At least 0.
+        delta: In (0, 1).
+        accountant: Which accountant computed it, and for which sampling.
+    """
+
+    epsilon: float
+    delta: float
+    accountant: str
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What an attacker who knows the defence makes of a message before matching it.
+
+    Attributes:
+        message: The attacker's estimate of the undistorted message.
+        weight: Per entry, how far the attacker trusts it, in [0, 1].
+    """
+
+    message: Tensors
+    weight: Tensors
+
+
+class Defense(ABC):
+    """A defence is a frozen dataclass of its hyper-parameters; equal fields mean the same defence."""
+
+    @property
+    def per_example(self) -> bool:
+        """Return whether ``on_example_gradients`` acts, so that per-image gradients must be made."""
+        return False
+
+    def prepare(self, task: Task, data: Dataset, rng: torch.Generator) -> Self:
+        """Return a copy fitted on the site's training images, once before training."""
+        del task, data, rng
+        return self
+
+    def on_task(self, task: Task) -> Task:
+        """Change architecture or representation."""
+        return task
+
+    def on_recipe(self, recipe: LocalTraining) -> LocalTraining:
+        """Change the training settings."""
+        return recipe
+
+    def on_batch(self, images: Tensor, labels: Tensor, tape: Tape) -> tuple[Tensor, Tensor]:
+        """Change the data of a step."""
+        del tape
+        return images, labels
+
+    def start_private(self, task: Task, state: Tensors, tape: Tape) -> Tensors:
+        """Make the client's private helpers before the first step."""
+        del task, state, tape
+        return {}
+
+    def on_private(self, task: Task, parameters: Tensors, step: Step) -> Tensors:
+        """Let the private helpers take their own step, before the client's."""
+        del task, parameters
+        return step.private
+
+    def on_objective(self, task: Task, objective: Objective) -> Objective:
+        """Change the loss."""
+        del task
+        return objective
+
+    def on_example_gradients(self, gradients: Tensors, tape: Tape) -> Tensors:
+        """Turn per-image gradients, each (b *shape), into the gradient of the step; only if ``per_example``."""
+        del tape
+        return {name: value.mean(0) for name, value in gradients.items()}
+
+    def on_gradient(self, gradient: Tensors, tape: Tape) -> Tensors:
+        """Change the gradient of a step."""
+        del tape
+        return gradient
+
+    def on_update(self, message: Tensors, tape: Tape) -> Tensors:
+        """Change the message."""
+        del tape
+        return message
+
+    def guarantee(self, sampling_rate: float, steps: int, delta: float) -> Guarantee | None:
+        """Return what is proven for ``steps`` steps, each on a Poisson sample; None where nothing is."""
+        del sampling_rate, steps, delta
+        return None
+
+    def replay(self) -> "Defense":
+        """Return what an attacker who knows mechanism and public parameters runs on a candidate."""
+        return self
+
+    def evidence(self, message: Tensors, images: int) -> Evidence:
+        """Return what such an attacker makes of the observed ``message`` of ``images`` images."""
+        del images
+        return Evidence(message, {name: torch.ones_like(value) for name, value in message.items()})
+
+
+@dataclass(frozen=True)
+class NoDefense(Defense):
+    """The client as it is, and the attacker who knows of no defence."""

@@ -1,0 +1,63 @@
+"""``LocalTraining``: what a client does in one round, agreed by all and known to the server."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from leakward.errors import PlanError
+from leakward.models import Mode
+
+Share = Literal["gradient", "update"]
+Optimizer = Literal["sgd", "adam"]
+
+
+@dataclass(frozen=True)
+class LocalTraining:
+    """The recipe of one round.
+
+    Attributes:
+        share: ``gradient`` sends one gradient of the whole batch (FedSGD); ``update`` trains locally and sends
+            the change of the weights (FedAvg).
+        batch_images: Images a client holds for the round, at least 1.
+        epochs: Local passes over the batch; only with ``update``.
+        minibatch: Images per local step, taken in order; 0 means all of them.
+        optimizer: Local optimiser; only with ``update``.
+        learning_rate: Of the local optimiser.
+        momentum: Of SGD, in [0, 1).
+        weight_decay: L2 penalty added to the gradient, at least 0.
+        mode: ``train`` uses batch statistics in BatchNorm and sends its new running statistics.
+    """
+
+    share: Share = "gradient"
+    batch_images: int = 1
+    epochs: int = 1
+    minibatch: int = 0
+    optimizer: Optimizer = "sgd"
+    learning_rate: float = 1e-2
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    mode: Mode = "eval"
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"{name}={value!r}: expected {expected}"
+            for name, value, expected, ok in (
+                ("batch_images", self.batch_images, "at least 1", self.batch_images >= 1),
+                ("epochs", self.epochs, "at least 1", self.epochs >= 1),
+                ("minibatch", self.minibatch, "at least 0", self.minibatch >= 0),
+                ("learning_rate", self.learning_rate, "a positive number", 0 < self.learning_rate < float("inf")),
+                ("momentum", self.momentum, "a number in [0, 1)", 0 <= self.momentum < 1),
+                ("weight_decay", self.weight_decay, "at least 0", 0 <= self.weight_decay < float("inf")),
+            )
+            if not ok
+        ]
+        if problems:
+            raise PlanError(f"LocalTraining: {'; '.join(problems)}")
+
+    def minibatches(self, images: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the images (m c h w) and labels of every local step, in order."""
+        size = self.minibatch or len(images)
+        for _ in range(self.epochs):
+            yield from zip(images.split(size), labels.split(size), strict=True)
