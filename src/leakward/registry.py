@@ -38,7 +38,20 @@ BUILT_IN: dict[Family, dict[str, str]] = {
         "resnet18": "leakward.models.monai:resnet18",
         "densenet121": "leakward.models.monai:densenet121",
     },
-    "metrics": {},
+    "metrics": {
+        "identified": "leakward.metrics.identification:IDENTIFIED",
+        "rank": "leakward.metrics.identification:RANK",
+        "ssim_gain": "leakward.metrics.gain:SSIM_GAIN",
+        "psnr_gain": "leakward.metrics.gain:PSNR_GAIN",
+        "ssim": "leakward.metrics.structural_similarity:SSIM",
+        "psnr": "leakward.metrics.peak_signal_to_noise:PSNR",
+        "mse": "leakward.metrics.mean_squared_error:MSE",
+        "label_recovered": "leakward.metrics.label_recovery:LABEL_RECOVERED",
+        "class_recovered": "leakward.metrics.classification:CLASS_RECOVERED",
+        "lpips": "leakward.metrics.perceptual:LPIPS",
+        "mse_normalised": "leakward.metrics.normalised:MSE_NORMALISED",
+        "psnr_normalised": "leakward.metrics.normalised:PSNR_NORMALISED",
+    },
 }
 
 
@@ -59,3 +72,16 @@ def load(family: Family, name: str) -> Any:
         raise UnknownNameError(f"unknown name {name!r} among {family}; choose one of: {', '.join(sorted(known))}")
     module, _, attribute = known[name].partition(":")
     return getattr(import_module(module), attribute)
+
+
+def name_of(family: Family, kind: type[Any]) -> str:
+    """Return the name under which ``kind`` is registered.
+
+    Raises:
+        UnknownNameError: If it is not.
+    """
+    target = f"{kind.__module__}:{kind.__qualname__}"
+    for name, value in names(family).items():
+        if value == target:
+            return name
+    raise UnknownNameError(f"{target} is not registered among {family}; add it as an entry point leakward.{family}")

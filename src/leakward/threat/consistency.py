@@ -1,0 +1,84 @@
+"""The doctor: do update, state, recipe and loss of an observation belong together?
+
+An attack on a message that does not belong to its state fails quietly, and its failure looks like protection. These
+checks use only what the adversary holds.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from leakward.errors import ModelError
+from leakward.threat.observation import Observation
+
+TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check of an observation.
+
+    Attributes:
+        name: In a word or two.
+        passed: Whether it holds; None where it cannot be decided.
+        finding: What was found, in a sentence.
+    """
+
+    name: str
+    passed: bool | None
+    finding: str
+
+
+def examine(observation: Observation) -> list[Check]:
+    """Return every check of ``observation``."""
+    return [_names(observation), _finite(observation), _signal(observation), _loss(observation), _mode(observation)]
+
+
+def _names(observation: Observation) -> Check:
+    task, found = observation.task, observation.update.tensors
+    expected = {name: task.model.get_parameter(name).shape for name in task.parameter_names}
+    wrong = sorted(
+        expected.keys() ^ found.keys() | {n for n in expected.keys() & found.keys() if found[n].shape != expected[n]}
+    )
+    finding = f"{wrong[0]!r} does not fit the model" if wrong else f"all {len(expected)} tensors fit the model"
+    return Check("names and shapes", not wrong, finding)
+
+
+def _finite(observation: Observation) -> Check:
+    tensors = {"state": observation.state, "update": observation.update.tensors, "buffers": observation.update.buffers}
+    bad = [f"{what} {n!r}" for what, group in tensors.items() for n, v in group.items() if not torch.isfinite(v).all()]
+    return Check("finite values", not bad, f"{bad[0]} holds NaN or infinity" if bad else "no NaN and no infinity")
+
+
+def _signal(observation: Observation) -> Check:
+    silent = [name for name, value in observation.update.tensors.items() if not value.any()]
+    total = len(observation.update.tensors)
+    if len(silent) == total:
+        return Check("signal", False, "the update is zero everywhere: nothing was trained, or nothing was recorded")
+    return Check("signal", True, f"{total - len(silent)} of {total} tensors carry a signal")
+
+
+def _loss(observation: Observation) -> Check:
+    """Cross-entropy over a softmax: the gradients of the class biases sum to zero."""
+    try:
+        bias = observation.update.tensors[observation.task.classifier[1]].double()
+    except (ModelError, KeyError):
+        return Check("loss", None, "the model does not end in a linear layer with bias, so the loss cannot be read off")
+    imbalance = float(bias.sum().abs() / bias.abs().sum().clamp_min(1e-30))
+    if observation.recipe.weight_decay or observation.recipe.optimizer == "adam" and observation.recipe.share == "update":
+        return Check("loss", None, "weight decay or Adam hides the sign of cross-entropy in the class biases")
+    if imbalance < TOLERANCE:
+        return Check("loss", True, f"class biases sum to zero (imbalance {imbalance:.1e}), as cross-entropy demands")
+    return Check("loss", False, f"class biases do not sum to zero (imbalance {imbalance:.1e}): another loss, or noise")
+
+
+def _mode(observation: Observation) -> Check:
+    if not observation.task.has_batchnorm:
+        return Check("mode", None, "the model has no BatchNorm, so eval and train mode are the same")
+    sent, state = observation.update.buffers, observation.state
+    moved = any(name.endswith("running_mean") and not torch.equal(v, state[name]) for name, v in sent.items())
+    declared = observation.recipe.mode
+    found = "train" if moved else "eval"
+    if found == declared:
+        return Check("mode", True, f"running statistics say {found} mode, as the recipe does")
+    return Check("mode", False, f"running statistics say {found} mode, but the recipe says {declared}")

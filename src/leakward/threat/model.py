@@ -1,0 +1,22 @@
+"""``ThreatModel``: what the adversary knows."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Knowledge = Literal["unaware", "aware", "oracle"]
+
+
+@dataclass(frozen=True)
+class ThreatModel:
+    """An honest-but-curious server: it follows the protocol, sees one client's message and wants its images.
+
+    It always holds architecture, weights before the round, recipe and message.
+
+    Attributes:
+        knowledge: ``unaware`` knows of no defence; ``aware`` knows its mechanism and public parameters, not its
+            randomness or private helpers; ``oracle`` is also given the realised randomness, a diagnostic.
+        labels: Whether the labels of the batch are granted; otherwise the attacker infers them.
+    """
+
+    knowledge: Knowledge = "aware"
+    labels: bool = False

@@ -1,0 +1,56 @@
+"""``Observation``: what the adversary holds, and ``observe``, the only door from private to visible."""
+
+from dataclasses import dataclass, replace
+
+from jaxtyping import Int
+from torch import Tensor
+
+from leakward.federated import Defense, LocalTraining, NoDefense, Round, Update
+from leakward.models import Task
+from leakward.threat.model import ThreatModel
+from leakward.types import Tensors
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """Everything an attack may use.
+
+    Attributes:
+        threat: The threat model it was made under.
+        task: Architecture, loss and normalisation.
+        state: Parameters and buffers before the round.
+        recipe: What the client was asked to do.
+        update: The message.
+        defense: What the adversary knows of the defence; ``NoDefense`` if unaware.
+        labels: Of the batch, if the threat model grants them.
+        randomness: Realised draws, if the threat model grants them.
+    """
+
+    threat: ThreatModel
+    task: Task
+    state: Tensors
+    recipe: LocalTraining
+    update: Update
+    defense: Defense
+    labels: Int[Tensor, " b"] | None = None
+    randomness: tuple[Tensor, ...] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Return (b, c, h, w) of the images to recover."""
+        return (self.update.images, *self.task.spec.input_shape)
+
+
+def observe(round_: Round, threat: ThreatModel) -> Observation:
+    """Return what ``threat`` makes visible of a round; nothing else leaves it."""
+    oracle = threat.knowledge == "oracle"
+    return Observation(
+        threat=threat,
+        task=round_.task,
+        state=round_.state,
+        recipe=round_.recipe,
+        update=replace(round_.update, tensors=dict(round_.update.tensors), buffers=dict(round_.update.buffers)),
+        defense=NoDefense() if threat.knowledge == "unaware" else round_.defense,
+        labels=round_.batch.labels if threat.labels else None,
+        randomness=tuple(round_.tape.values) if oracle else None,
+    )
