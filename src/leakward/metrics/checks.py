@@ -16,16 +16,14 @@ def checked_images(images: Tensor, name: str) -> Float[Tensor, "b c h w"]:
     if images.ndim != 4 or images.numel() == 0:
         raise LeakwardError(f"{name}: expected a batch (b, c, h, w) with at least one image, got {tuple(images.shape)}")
     if not torch.isfinite(images).all():
-        raise LeakwardError(f"{name}: expected finite pixel values, got NaN or infinity; score only attacks that ended ok")
+        raise LeakwardError(f"{name}: expected finite pixel values, got NaN or infinity; score ok attacks only")
     low, high = float(images.min()), float(images.max())
     if low < 0 or high > 1:
         raise LeakwardError(f"{name}: expected pixel values in [0, 1], got {low:g} to {high:g}; clamp before scoring")
     return images.double()
 
 
-def checked_pair(
-    images: Tensor, reconstructions: Tensor
-) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c h w"]]:
+def checked_pair(images: Tensor, reconstructions: Tensor) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c h w"]]:
     """Return both in double precision on the device of ``images``.
 
     Raises:

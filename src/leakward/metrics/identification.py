@@ -31,7 +31,7 @@ IDENTIFIED = Metric(
     low=0.0,
     high=1.0,
     leaks_more="higher",
-    description="Whether the right image is strictly nearest among the site's own by SSIM; chance is one in their number.",
+    description="Whether the right image is strictly nearest among the site's own by SSIM; chance is 1 in n.",
 )
 
 

@@ -1,9 +1,9 @@
 """How sure a mean is: confidence intervals over victims, and exact tests of rates.
 
 Images that travelled in one update are recovered together or not at all, so intervals resample whole groups. The
-bootstrap is the percentile one (Efron 1979). On 400 simulated samples it covered the truth in 0.77 to 0.81 of cases
-with 4 groups, 0.83 to 0.91 with 8, and 0.93 to 0.94 with 32, for a nominal 0.95; the bias-corrected variant was no
-better. Few groups give intervals that are too short.
+bootstrap is the percentile one (Efron 1979). Few groups give intervals that are too short: on 400 simulated normal
+and exponential samples a nominal 95 % held the truth in 77 to 81 % of cases with 4 groups, 83 to 89 % with 8 and
+93 to 94 % with 32; the bias-corrected variant (BCa) was no better.
 """
 
 from dataclasses import dataclass

@@ -35,7 +35,7 @@ PSNR_NORMALISED = Metric(
     low=-float("inf"),
     high=CAP,
     leaks_more="higher",
-    description="PSNR of normalised images with peak 1/std averaged over channels, as many papers print it; at most 100 dB.",
+    description="PSNR of normalised images, peak 1/std, mean over channels, as many papers print it; capped at 100 dB.",
 )
 
 

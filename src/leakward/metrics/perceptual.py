@@ -4,7 +4,6 @@ The only place that touches torchvision.
 """
 
 from functools import cache
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -59,8 +58,8 @@ def _photograph(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 y x"]:
 
 
 @cache
-def _network() -> Any:
-    """Return the distance network; torchvision built for another torch fails with RuntimeError, not ImportError."""
+def _network() -> torch.nn.Module:
+    """Return the distance network; a download fails with OSError, or RuntimeError where its checksum is wrong."""
     try:
         return LearnedPerceptualImagePatchSimilarity(net_type="alex", normalize=True)
     except (ImportError, RuntimeError, OSError) as error:

@@ -92,7 +92,7 @@ def _check_gallery(images: Float[Tensor, "b c h w"], context: ScoringContext) ->
     index = context.gallery_index.to(context.gallery.images.device)
     fits = (
         len(index) == len(images)
-        and bool(((index >= 0) & (index < len(context.gallery))).all())
+        and bool(((index >= 0) & (index < len(context.gallery.images))).all())
         and context.gallery.images.shape[1:] == images.shape[1:]
     )
     if not fits or not torch.allclose(context.gallery.images[index], images.to(context.gallery.images), atol=1e-6):
