@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 from functools import reduce
-from typing import Self
 
 import torch
 from torch import Tensor
 
 from leakward.data.dataset import Dataset
 from leakward.errors import DefenseError
-from leakward.federated.defense import Defense, Evidence, Guarantee, Objective, Step
+from leakward.federated.defense import SINGLE_GRADIENT, Defense, Evidence, Guarantee, Objective, Step
 from leakward.federated.recipe import LocalTraining
 from leakward.models import Task
 from leakward.tape import Tape
@@ -35,13 +34,18 @@ class Chain(Defense):
         """Return whether some part works on per-image gradients."""
         return any(part.per_example for part in self.parts)
 
-    def prepare(self, task: Task, data: Dataset, rng: torch.Generator) -> Self:
+    @property
+    def mixes_images(self) -> bool:
+        """Return whether some part mixes images."""
+        return any(part.mixes_images for part in self.parts)
+
+    def prepare(self, task: Task, data: Dataset, rng: torch.Generator) -> "Chain":
         """Prepare every part on the task that the parts before it have made."""
         prepared: list[Defense] = []
         for part in self.parts:
             prepared.append(part.prepare(task, data, rng))
             task = prepared[-1].on_task(task)
-        return type(self)(tuple(prepared))
+        return Chain(tuple(prepared))
 
     def on_task(self, task: Task) -> Task:
         """Let every part change the task."""
@@ -88,7 +92,9 @@ class Chain(Defense):
         return reduce(lambda value, part: part.on_update(value, tape), self.parts, message)
 
     def guarantee(self, sampling_rate: float, steps: int, delta: float) -> Guarantee | None:
-        """Return the smallest epsilon that one part alone proves; what comes after it is post-processing."""
+        """Return the smallest epsilon that one part alone proves; None if some part mixes images."""
+        if self.mixes_images:
+            return None
         proven = [g for part in self.parts if (g := part.guarantee(sampling_rate, steps, delta))]
         return min(proven, key=lambda g: g.epsilon) if proven else None
 
@@ -96,10 +102,10 @@ class Chain(Defense):
         """Replay what is to be replayed of every part."""
         return Chain(tuple(part.replay() for part in self.parts))
 
-    def evidence(self, message: Tensors, images: int) -> Evidence:
+    def evidence(self, message: Tensors, images: int, recipe: LocalTraining = SINGLE_GRADIENT) -> Evidence:
         """Undo the parts in reverse order; trust is the product of theirs."""
-        found = super().evidence(message, images)
+        found = super().evidence(message, images, recipe)
         for part in reversed(self.parts):
-            inner = part.evidence(found.message, images)
+            inner = part.evidence(found.message, images, recipe)
             found = Evidence(inner.message, {n: found.weight[n] * inner.weight[n] for n in message})
         return found

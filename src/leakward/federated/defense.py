@@ -7,7 +7,6 @@ All hooks are identity by default, and a defence overrides only where its paper 
 from abc import ABC
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -70,6 +69,10 @@ class Evidence:
     weight: Tensors
 
 
+SINGLE_GRADIENT = LocalTraining()
+"""The recipe of a message that is one gradient."""
+
+
 class Defense(ABC):
     """A defence is a frozen dataclass of its hyper-parameters; equal fields mean the same defence."""
 
@@ -78,7 +81,12 @@ class Defense(ABC):
         """Return whether ``on_example_gradients`` acts, so that per-image gradients must be made."""
         return False
 
-    def prepare(self, task: Task, data: Dataset, rng: torch.Generator) -> Self:
+    @property
+    def mixes_images(self) -> bool:
+        """Return whether one image changes what another's gradient is, so that bounding each proves nothing."""
+        return False
+
+    def prepare(self, task: Task, data: Dataset, rng: torch.Generator) -> "Defense":
         """Return a copy fitted on the site's training images, once before training."""
         del task, data, rng
         return self
@@ -135,9 +143,9 @@ class Defense(ABC):
         """Return what an attacker who knows mechanism and public parameters runs on a candidate."""
         return self
 
-    def evidence(self, message: Tensors, images: int) -> Evidence:
-        """Return what such an attacker makes of the observed ``message`` of ``images`` images."""
-        del images
+    def evidence(self, message: Tensors, images: int, recipe: LocalTraining = SINGLE_GRADIENT) -> Evidence:
+        """Return what such an attacker makes of the observed ``message``, made of ``images`` images by ``recipe``."""
+        del images, recipe
         return Evidence(message, {name: torch.ones_like(value) for name, value in message.items()})
 
 

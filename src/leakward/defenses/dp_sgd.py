@@ -1,0 +1,122 @@
+"""DP-SGD: Abadi et al. 2016, "Deep learning with differential privacy" (arXiv:1607.00133), Algorithm 1.
+
+    g = (1 / b) (sum_i g_i min(1, C / ||g_i||_2) + N(0, s^2 C^2 I))
+
+| symbol | field |
+|---|---|
+| C | ``max_grad_norm`` |
+| s | ``noise_multiplier`` |
+| b | images of the step |
+
+The norm of an image's gradient runs over all trained tensors together. Epsilon is for Poisson sampling and neighbours
+that differ in one image: every image is in a step with probability ``sampling_rate``, and b is the expected number,
+which a simulated step takes to be the number it has. Naming the true number of each step, as a client with FedAvg's
+weighting does, is outside that proof.
+
+The accountant is Opacus's, on Rényi divergences (Mironov et al. 2019, arXiv:1908.10530): valid for all rates and
+numbers of steps; PRV's is up to a fifth lower, but fails on extreme settings.
+
+An attacker who knows of it replays the clipping without noise, and shrinks what the noise explains in each tensor.
+
+What differs from Opacus: no 1e-6 is added to the norm, so that a gradient shorter than C stays exactly what it is.
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+from opacus.accountants import RDPAccountant
+from opacus.accountants.analysis import rdp
+from torch import Tensor
+from torch.func import vmap
+
+from leakward.defenses.fields import check, not_negative, positive, whole
+from leakward.defenses.vectors import clip, shrink
+from leakward.federated import Defense, Evidence, Guarantee, LocalTraining
+from leakward.federated.defense import SINGLE_GRADIENT
+from leakward.tape import Tape
+from leakward.types import Tensors
+
+ORDERS = [*RDPAccountant.DEFAULT_ALPHAS, 128, 256, 512]
+
+
+@dataclass(frozen=True)
+class DPSGD(Defense):
+    """Clip the gradient of each image and add noise to their sum.
+
+    Attributes:
+        max_grad_norm: Largest l2 norm of the gradient of one image.
+        noise_multiplier: Standard deviation of the noise as a multiple of ``max_grad_norm``; 0 adds none.
+    """
+
+    max_grad_norm: float = 1.0
+    noise_multiplier: float = 1.0
+
+    def __post_init__(self) -> None:
+        check(
+            "DPSGD",
+            positive("max_grad_norm", self.max_grad_norm),
+            not_negative("noise_multiplier", self.noise_multiplier),
+        )
+
+    @property
+    def per_example(self) -> bool:
+        """Return that per-image gradients are needed."""
+        return True
+
+    def on_example_gradients(self, gradients: Tensors, tape: Tape) -> Tensors:
+        """Clip each image's gradient, add them up, add noise, and divide by their number."""
+        clipped = vmap(partial(clip, max_norm=self.max_grad_norm))(gradients)
+        return {name: self._noisy(value.sum(0), tape) / len(value) for name, value in clipped.items()}
+
+    def guarantee(self, sampling_rate: float, steps: int, delta: float) -> Guarantee | None:
+        """Return epsilon at ``delta``; None without noise.
+
+        Args:
+            sampling_rate: Probability that an image is in a step, in (0, 1].
+            steps: Over all rounds.
+            delta: In (0, 1).
+        """
+        check(
+            "DPSGD.guarantee",
+            ("sampling_rate", sampling_rate, "a number in (0, 1]", 0 < sampling_rate <= 1),
+            whole("steps", steps),
+            ("delta", delta, "a number in (0, 1)", 0 < delta < 1),
+        )
+        if self.noise_multiplier == 0:
+            return None
+        spent = rdp.compute_rdp(q=sampling_rate, noise_multiplier=self.noise_multiplier, steps=steps, orders=ORDERS)
+        epsilon, _ = rdp.get_privacy_spent(orders=ORDERS, rdp=spent, delta=delta)
+        return Guarantee(float(epsilon), delta, "Opacus RDP, Poisson sampling, add or remove one image")
+
+    def replay(self) -> Defense:
+        """Replay the clipping."""
+        return replace(self, noise_multiplier=0.0)
+
+    def evidence(self, message: Tensors, images: int, recipe: LocalTraining = SINGLE_GRADIENT) -> Evidence:
+        """Shrink what the noise explains, as far as the recipe carries it into the message.
+
+        Plain local steps add the noise of each step up; what Adam makes of it has no such form, and is trusted as it
+        is.
+        """
+        return shrink(message, (self.noise_multiplier * self.max_grad_norm) ** 2 * noise_power(recipe, images))
+
+    def _noisy(self, total: Tensor, tape: Tape) -> Tensor:
+        if self.noise_multiplier == 0:
+            return total
+        return total + self.noise_multiplier * self.max_grad_norm * tape.normal(tuple(total.shape), total)
+
+
+def noise_power(recipe: LocalTraining, images: int) -> float:
+    """Return the variance of a message per unit variance of noise on each step's summed gradient.
+
+    With T steps of SGD, step t (from 0) on b_t images, learning rate a and momentum m it is ``sum_t (a (1 - m^(T -
+    t)) / ((1 - m) b_t))^2``: weight decay and the curvature of the loss are left out. 0 for Adam.
+    """
+    if recipe.share == "gradient":
+        return images**-2
+    if recipe.optimizer == "adam":
+        return 0.0
+    size = recipe.minibatch or images
+    sizes = [min(size, images - start) for start in range(0, images, size)] * recipe.epochs
+    travel = [(1 - recipe.momentum ** (len(sizes) - t)) / (1 - recipe.momentum) for t in range(len(sizes))]
+    return sum((recipe.learning_rate * way / b) ** 2 for way, b in zip(travel, sizes, strict=True))

@@ -1,0 +1,49 @@
+"""Pure maths on a message seen as one vector; differentiable, and finite where everything is zero."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from leakward.federated import Evidence
+from leakward.types import Tensors
+
+
+def squared_norm(tensors: Tensors) -> Float[Tensor, ""]:
+    """Return the squared l2 norm of all tensors taken together."""
+    return torch.stack([value.square().sum() for value in tensors.values()]).sum()
+
+
+def clip(tensors: Tensors, max_norm: float) -> Tensors:
+    """Scale all tensors by ``min(1, max_norm / ||.||)``, the norm being taken over all of them.
+
+    Example:
+        >>> clip({"a": torch.tensor([3.0, 4.0])}, max_norm=1.0)
+        {'a': tensor([0.6000, 0.8000])}
+    """
+    square = squared_norm(tensors)
+    too_long = square > max_norm**2
+    factor = torch.where(too_long, max_norm * torch.where(too_long, square, 1.0).rsqrt(), 1.0)
+    return {name: factor * value for name, value in tensors.items()}
+
+
+def shrink(message: Tensors, variance: float) -> Evidence:
+    """Estimate a message from a copy with independent noise of known ``variance`` per entry, tensor by tensor.
+
+    A tensor of n entries is multiplied by ``max(0, 1 - n variance / ||message||^2)``: the Wiener filter whose signal
+    power is measured on the tensor itself, which for many entries is the positive-part estimator of James and Stein
+    1961. The same number is the trust in it, so that a tensor of nothing but noise counts for next to nothing.
+    """
+    if variance == 0:
+        return Evidence(message, {name: torch.ones_like(value) for name, value in message.items()})
+    keep = {name: _signal_share(value, variance) for name, value in message.items()}
+    return Evidence(
+        {name: keep[name] * value for name, value in message.items()},
+        {name: keep[name] * torch.ones_like(value) for name, value in message.items()},
+    )
+
+
+def _signal_share(value: Tensor, variance: float) -> Tensor:
+    power = value.square().sum()
+    noise = value.numel() * variance
+    louder = power > noise
+    return torch.where(louder, 1 - noise / torch.where(louder, power, 1.0), 0.0)

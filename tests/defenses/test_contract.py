@@ -1,0 +1,178 @@
+"""What every defence in the registry must do; a new one is tested by being listed."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch.func import grad, vmap
+
+from leakward import registry
+from leakward.errors import DefenseError
+from leakward.federated import Chain, LocalTraining, NoDefense, client_update
+from leakward.models import TaskSpec, build_task
+from leakward.settings import parse, plain_fields
+from leakward.tape import Tape, sample
+from leakward.types import generator
+
+NAMES = sorted(registry.names("defenses"))
+RECIPES = {
+    "gradient": LocalTraining(batch_images=4),
+    "update": LocalTraining(share="update", batch_images=4, epochs=2, minibatch=2, momentum=0.5),
+    "adam": LocalTraining(share="update", batch_images=4, epochs=2, optimizer="adam", learning_rate=1e-3),
+}
+BAD_FIELDS = [
+    *(("gaussian-noise", {"std": bad}) for bad in (-0.1, math.nan, math.inf)),
+    *(("laplacian-noise", {"scale": bad}) for bad in (-0.1, math.nan, math.inf)),
+    *(("clipping", {"max_norm": bad}) for bad in (0.0, -1.0, math.nan, math.inf)),
+    *(("pruning", {"ratio": bad}) for bad in (-0.1, 1.0, math.nan)),
+    *(("dp-sgd", {"max_grad_norm": bad}) for bad in (0.0, -1.0, math.nan, math.inf)),
+    *(("dp-sgd", {"noise_multiplier": bad}) for bad in (-1.0, math.nan, math.inf)),
+    *(("learnable-perturbation", {name: bad}) for name in ("std", "coefficient") for bad in (-1.0, math.nan, math.inf)),
+    *(("learnable-perturbation", {"mean": bad}) for bad in (math.nan, math.inf)),
+    *(("learnable-perturbation", {name: 0}) for name in ("pretrain_epochs", "pretrain_batch")),
+    *(("learnable-perturbation", {f"{name}_learning_rate": 0.0}) for name in ("decoder", "pretrain")),
+]
+
+
+def make(name):
+    return registry.load("defenses", name)()
+
+
+def send(client, defense, tape, recipe="gradient", images=None):
+    task, state, own, labels = client
+    return client_update(task, state, own if images is None else images, labels, RECIPES[recipe], defense, tape)
+
+
+def attack(client, defense, target, weight, recipe, trials):
+    """Return the image gradient of a weighted squared distance, for several trials at once."""
+    rehearsal = Tape(generator(0))
+    send(client, defense, rehearsal, recipe)
+    values = [torch.stack([sample(draw, generator(i)) for i in range(trials)]) for draw in rehearsal.draws]
+    candidates = torch.rand(trials, *client.images.shape, generator=generator(1))
+
+    def objective(images, drawn):
+        found = send(client, defense, Tape(values=drawn), recipe, images).tensors
+        return sum((weight[name] * (found[name] - target[name]).square()).sum() for name in target)
+
+    return vmap(grad(objective))(candidates, values)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_repr_round_trips_and_equal_fields_are_equal(name):
+    kind = registry.load("defenses", name)
+    defense = kind()
+    again = eval(repr(defense), {kind.__name__: kind})
+    assert again == defense
+    assert hash(again) == hash(defense)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_settings_round_trip_through_a_plan(name):
+    kind = registry.load("defenses", name)
+    made, problems = parse(kind, plain_fields(kind()), "defense")
+    assert problems == []
+    assert made == kind()
+
+
+@pytest.mark.parametrize(("name", "fields"), BAD_FIELDS)
+def test_bad_fields_are_refused(name, fields):
+    with pytest.raises(DefenseError, match=f"expected {next(iter(fields))} .*got .*plan"):
+        registry.load("defenses", name)(**fields)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_message_is_finite_and_holds_nothing_but_parameters(name, recipe, lenet):
+    update = send(lenet, make(name), Tape(generator(0)), recipe)
+    assert tuple(update.tensors) == lenet.task.parameter_names
+    assert update.buffers == {}
+    for key, value in update.tensors.items():
+        assert value.shape == lenet.state[key].shape
+        assert torch.isfinite(value).all()
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("name", NAMES)
+def test_equal_seeds_and_a_replayed_tape_give_the_same_message(name, recipe, lenet):
+    live = Tape(generator(3))
+    first = send(lenet, make(name), live, recipe).tensors
+    for tape in (Tape(generator(3)), Tape(values=live.values)):
+        again = send(lenet, make(name), tape, recipe).tensors
+        assert all(torch.equal(first[key], again[key]) for key in first)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_inputs_and_global_randomness_are_left_alone(name, lenet):
+    before, seed = copy.deepcopy((lenet.state, lenet.images, lenet.labels)), torch.get_rng_state()
+    send(lenet, make(name), Tape(generator(0)), "update")
+    assert torch.equal(torch.get_rng_state(), seed)
+    assert torch.equal(before[1], lenet.images)
+    assert torch.equal(before[2], lenet.labels)
+    assert all(torch.equal(before[0][key], value) for key, value in lenet.state.items())
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("name", NAMES)
+def test_an_aware_attacker_can_replay_it_in_one_vmap(name, recipe, lenet):
+    defense = make(name)
+    message = send(lenet, defense, Tape(generator(0)), recipe).tensors
+    found = defense.evidence(message, 4, RECIPES[recipe])
+    gradient = attack(lenet, defense.replay(), found.message, found.weight, recipe, trials=2)
+    assert gradient.shape == (2, *lenet.images.shape)
+    assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_attacker_replay_keeps_no_private_helpers(name, lenet):
+    replay = make(name).replay()
+    assert replay.start_private(replay.on_task(lenet.task), lenet.state, Tape(generator(0))) == {}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_whole_defence_can_be_replayed_with_its_realised_randomness(name, lenet):
+    tape = Tape(generator(0))
+    message = send(lenet, make(name), tape).tensors
+
+    def distance(images):
+        again = send(lenet, make(name), Tape(values=tape.values), images=images).tensors
+        return sum((again[key] - message[key]).square().sum() for key in message)
+
+    candidates = torch.stack([lenet.images, lenet.images.flip(0)])
+    values = vmap(distance)(candidates)
+    assert values[0] < 1e-6 * values[1]
+    assert torch.isfinite(vmap(grad(distance))(candidates)).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_evidence_is_a_message_and_a_trust_between_0_and_1_even_for_silence(name, lenet):
+    defense = make(name)
+    message = send(lenet, defense, Tape(generator(0))).tensors
+    for given in (message, {key: torch.zeros_like(value) for key, value in message.items()}):
+        found = defense.evidence(given, 4)
+        for key, value in given.items():
+            assert found.message[key].shape == found.weight[key].shape == value.shape
+            assert torch.isfinite(found.message[key]).all()
+            assert ((found.weight[key] >= 0) & (found.weight[key] <= 1)).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_can_be_chained_with_noise(name, lenet):
+    noise = registry.load("defenses", "gaussian-noise")(std=0.1)
+    alone, both = Tape(generator(0)), Tape(generator(0))
+    plain = send(lenet, make(name), alone).tensors
+    noisy = send(lenet, Chain((make(name), noise)), both).tensors
+    assert both.draws[: len(alone.draws)] == alone.draws
+    added = [(noisy[key] - plain[key]) / 0.1 for key in plain]
+    torch.testing.assert_close(added, both.values[len(alone.draws) :], rtol=1e-3, atol=1e-4)
+    assert torch.isfinite(attack(lenet, Chain((make(name), noise)).replay(), plain, plain, "gradient", 2)).all()
+
+
+def test_no_defence_stands_in_the_registry_under_another_name():
+    assert registry.load("defenses", "none") is NoDefense
+
+
+def test_a_network_without_latent_map_is_refused():
+    task = build_task(TaskSpec("mlp", (3, 8, 8), 4))
+    with pytest.raises(DefenseError, match="latent map"):
+        make("learnable-perturbation").on_task(task)
