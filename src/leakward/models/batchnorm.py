@@ -8,39 +8,57 @@ back to the caller. In eval mode it is an affine map, which is also the faster f
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm as TorchBatchNorm
 
 from leakward.errors import ModelError
 
+TorchBatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
+
 
 class PureBatchNorm(nn.Module):
-    """Normalise each channel as ``torch.nn.BatchNorm2d`` does, without writing in place.
+    """Normalise each channel as ``torch.nn.BatchNorm1d``, ``2d`` and ``3d`` do, without writing in place.
+
+    The new running statistics can be differentiated in the input: where they are shared, an attacker matches them too.
 
     Source: Ioffe and Szegedy 2015, arXiv:1502.03167, Algorithm 1.
     """
 
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
     def __init__(self, layer: TorchBatchNorm) -> None:
         super().__init__()
+        assert layer.momentum is not None  # replace_batchnorm refuses it
         self.eps = layer.eps
         self.momentum = layer.momentum
         self.weight, self.bias = layer.weight, layer.bias
         for name in ("running_mean", "running_var", "num_batches_tracked"):
             self.register_buffer(name, getattr(layer, name))
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Normalise with batch statistics in train mode, with running statistics in eval mode."""
+    def forward(self, x: Float[Tensor, "b c *space"]) -> Float[Tensor, "b c *space"]:
+        """Normalise with batch statistics in train mode, with running statistics in eval mode.
+
+        Raises:
+            ModelError: If a channel has a single value in train mode, which PyTorch's layer refuses as well.
+        """
         mean, var = self._batch_statistics(x) if self.training else (self.running_mean, self.running_var)
         scale = self.weight * torch.rsqrt(var + self.eps)
         shift = self.bias - mean * scale
-        return x * scale[:, None, None] + shift[:, None, None]
+        per_channel = (-1, *[1] * (x.ndim - 2))
+        return x * scale.view(per_channel) + shift.view(per_channel)
 
     def _batch_statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        mean = x.mean(dim=(0, 2, 3))
-        var = x.var(dim=(0, 2, 3), correction=0)
-        count = x.shape[0] * x.shape[2] * x.shape[3]
-        unbiased = var * (count / max(count - 1, 1))
-        self.running_mean = (1 - self.momentum) * self.running_mean + self.momentum * mean.detach()
-        self.running_var = (1 - self.momentum) * self.running_var + self.momentum * unbiased.detach()
+        count = x.numel() // x.shape[1]
+        if count < 2:
+            raise ModelError(
+                f"BatchNorm in train mode: expected more than one value per channel, got an input of shape "
+                f"{tuple(x.shape)}; use more images per local step, larger images, or mode = 'eval'"
+            )
+        dims = (0, *range(2, x.ndim))
+        mean, var = x.mean(dim=dims), x.var(dim=dims, correction=0)
+        unbiased = var * (count / (count - 1))
+        self.running_mean = (1 - self.momentum) * self.running_mean + self.momentum * mean
+        self.running_var = (1 - self.momentum) * self.running_var + self.momentum * unbiased
         self.num_batches_tracked = self.num_batches_tracked + 1
         return mean, var
 
@@ -49,7 +67,8 @@ def replace_batchnorm(model: nn.Module) -> None:
     """Replace every BatchNorm layer of ``model`` in place, names and values kept.
 
     Raises:
-        ModelError: If a layer keeps no running statistics, has no affine part, or uses a cumulative average.
+        ModelError: If a layer keeps no running statistics, has no affine part, uses a cumulative average, or is a
+            class of its own that does more than BatchNorm.
     """
     for parent_name, parent in list(model.named_modules()):
         for name, child in list(parent.named_children()):
@@ -59,6 +78,11 @@ def replace_batchnorm(model: nn.Module) -> None:
 
 
 def _require_plain(name: str, layer: TorchBatchNorm) -> None:
+    if type(layer).forward not in (nn.BatchNorm2d.forward, nn.SyncBatchNorm.forward):
+        raise ModelError(
+            f"layer {name!r}: expected torch.nn.BatchNorm1d, 2d or 3d, got {type(layer).__name__}, which has a forward "
+            "pass of its own; build the model with PyTorch's layer"
+        )
     if not (layer.affine and layer.track_running_stats) or layer.momentum is None:
         raise ModelError(
             f"layer {name!r}: expected BatchNorm with affine=True, track_running_stats=True and a numeric momentum, "
