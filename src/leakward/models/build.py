@@ -14,7 +14,7 @@ from leakward.models.batchnorm import replace_batchnorm
 from leakward.models.task import Task, TaskSpec
 from leakward.types import Tensors, generator
 
-Factory = Callable[..., nn.Module]
+Factory = Callable[..., object]
 
 
 def build_task(spec: TaskSpec) -> Task:
@@ -27,14 +27,15 @@ def build_task(spec: TaskSpec) -> Task:
     task = Task(spec, model)
     try:
         logits, _ = task.forward(dict(model.state_dict()), torch.zeros(1, *spec.input_shape))
+        shape = logits.shape
     except LeakwardError:
         raise
     except Exception as error:  # a user's network may fail in any way
         raise ModelError(f"model {spec.model!r} cannot take an image of shape {spec.input_shape}: {error}") from error
-    if logits.shape != (1, spec.num_classes):
+    if shape != (1, spec.num_classes):
         raise ModelError(
             f"model {spec.model!r}: expected {spec.num_classes} logits per image, got an output of shape "
-            f"{tuple(logits.shape[1:])}; give the factory's network as many outputs as the data has classes"
+            f"{tuple(shape[1:])}; give the factory's network as many outputs as the data has classes"
         )
     return task
 
@@ -53,13 +54,20 @@ def _build(spec: TaskSpec, rng: torch.Generator) -> nn.Module:
         try:
             model = factory(spec.input_shape, spec.num_classes, **spec.options)
         except TypeError as error:
-            allowed = [p for p in list(inspect.signature(factory).parameters)[2:]]
+            allowed = list(inspect.signature(factory).parameters)[2:]
             raise ModelError(
                 f"model {spec.model!r} was called with options {dict(spec.options)}: {error}; "
                 f"allowed: {', '.join(allowed) or 'none'}"
             ) from error
+        except Exception as error:  # a user's factory may fail in any way
+            raise ModelError(
+                f"model {spec.model!r} cannot be built for images of shape {spec.input_shape}, "
+                f"{spec.num_classes} classes and options {dict(spec.options)}: {error}"
+            ) from error
     if not isinstance(model, nn.Module):
-        raise ModelError(f"model {spec.model!r}: expected the factory to return a torch.nn.Module, got {type(model).__name__}")
+        raise ModelError(
+            f"model {spec.model!r}: expected the factory to return a torch.nn.Module, got {type(model).__name__}"
+        )
     replace_batchnorm(model)
     return model
 
@@ -70,6 +78,8 @@ def _factory(name: str) -> Factory:
         return registry.load("models", name)
     try:
         found: Any = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # a user's module may fail in any way when it is imported
         raise ModelError(f"model {name!r}: expected package.module:factory on the Python path, got: {error}") from error
+    if not callable(found):
+        raise ModelError(f"model {name!r}: expected a function that builds the network, got {type(found).__name__}")
     return found
