@@ -14,6 +14,7 @@ from leakward.errors import ModelError
 from leakward.models.latent import LatentNoise
 from leakward.types import Tensors
 
+DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 Mode = Literal["eval", "train"]
 Labels = Int[Tensor, " b"] | Float[Tensor, "b k"]
 """Class indices, or class probabilities where an attack optimises the label as well."""
@@ -73,8 +74,8 @@ class Task:
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
-        """Return the names of the trained tensors, in the model's order."""
-        return tuple(name for name, _ in self.model.named_parameters())
+        """Return the names of the trained tensors, in the model's order; frozen ones are not among them."""
+        return tuple(name for name, parameter in self.model.named_parameters() if parameter.requires_grad)
 
     @property
     def has_batchnorm(self) -> bool:
@@ -86,19 +87,20 @@ class Task:
         """Return the names of weight (k d) and bias (k) of the last linear layer.
 
         Raises:
-            ModelError: If the network does not end in a linear layer with bias and k outputs.
+            ModelError: If the network does not end in a trained linear layer with bias and k outputs.
         """
         layers = [(name, m) for name, m in self.model.named_modules() if isinstance(m, nn.Linear)]
-        if not layers or layers[-1][1].out_features != self.spec.num_classes or layers[-1][1].bias is None:
+        name, layer = layers[-1] if layers else ("", None)
+        names = f"{name}.weight", f"{name}.bias"
+        if layer is None or layer.out_features != self.spec.num_classes or not {*names} <= {*self.parameter_names}:
             raise ModelError(
-                f"model {self.spec.model!r}: expected a last linear layer with bias and {self.spec.num_classes} outputs; "
-                "label recovery needs it"
+                f"model {self.spec.model!r}: expected a trained last linear layer with bias and "
+                f"{self.spec.num_classes} outputs; label recovery needs it"
             )
-        name = layers[-1][0]
-        return f"{name}.weight", f"{name}.bias"
+        return names
 
     def split(self, state: Tensors) -> tuple[Tensors, Tensors]:
-        """Return parameters and buffers of ``state``."""
+        """Return the trained parameters of ``state``, and the rest: buffers, and parameters the model keeps frozen."""
         trained = set(self.parameter_names)
         return (
             {name: state[name] for name in self.parameter_names},
@@ -107,10 +109,11 @@ class Task:
 
     def normalize(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Map images in [0, 1] to the network's input range."""
-        if not self.spec.mean and not self.spec.std:
+        mean, std = self.spec.mean or (0.0,), self.spec.std or (1.0,)
+        if mean == (0.0,) and std == (1.0,):
             return images
-        mean, std = (torch.tensor(v, dtype=images.dtype, device=images.device) for v in (self.spec.mean, self.spec.std))
-        return (images - mean[:, None, None]) / std[:, None, None]
+        shift, scale = (torch.tensor(v, dtype=images.dtype, device=images.device)[:, None, None] for v in (mean, std))
+        return (images - shift) / scale
 
     def forward(
         self,
@@ -125,12 +128,15 @@ class Task:
         Args:
             state: Parameters and buffers by name.
             images: In [0, 1].
-            mode: Whether BatchNorm and dropout act as in training.
+            mode: Whether BatchNorm acts as in training.
             noise: Standard normal draws for ``latent``; without them its mean is used.
+
+        Raises:
+            ModelError: If dropout would draw from PyTorch's global generator, which no replay could repeat.
         """
-        tensors = dict(state)
-        self.model.train(mode == "train")
-        keywords = {} if self.latent is None else {"latent": lambda z: self.latent.apply(z, noise)}
+        tensors = self._start(state, mode)
+        latent = self.latent
+        keywords = {} if latent is None else {"latent": lambda z: latent.apply(z, noise)}
         logits = functional_call(self.model, tensors, (self.normalize(images),), keywords, strict=True)
         return logits, self.split(tensors)[1]
 
@@ -145,10 +151,27 @@ class Task:
                 f"model {self.spec.model!r}: expected a network with an encoder and a predictor; "
                 "use convnet or lenet, or return leakward.models.SplitModel from your factory"
             )
-        encoder = {n.removeprefix("encoder."): v for n, v in state.items() if n.startswith("encoder.")}
-        self.model.train(mode == "train")
+        tensors = self._start(state, mode)
+        encoder = {n.removeprefix("encoder."): v for n, v in tensors.items() if n.startswith("encoder.")}
         return functional_call(self.model.encoder, encoder, (self.normalize(images),), strict=True)
 
     def loss(self, logits: Float[Tensor, "b k"], labels: Labels) -> Float[Tensor, ""]:
         """Return the mean cross-entropy; ``labels`` may be indices or probabilities."""
         return F.cross_entropy(logits, labels)
+
+    def _start(self, state: Tensors, mode: Mode) -> Tensors:
+        """Switch the model to ``mode`` and return what it may read, and where it may write, in one pass."""
+        self.model.train(mode == "train")
+        if mode == "eval":
+            return dict(state)
+        self._refuse_dropout()
+        trained = set(self.parameter_names)  # a layer may write its buffers in place: let it write copies
+        return {name: value if name in trained else value.clone() for name, value in state.items()}
+
+    def _refuse_dropout(self) -> None:
+        for name, layer in self.model.named_modules():
+            if isinstance(layer, DROPOUT) and layer.p > 0:
+                raise ModelError(
+                    f"model {self.spec.model!r}: expected no dropout in train mode, got layer {name!r} with "
+                    f"p={layer.p}; set its probability to 0, or use mode = 'eval'"
+                )
