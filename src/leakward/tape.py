@@ -25,7 +25,10 @@ class Draw:
 
 @dataclass
 class Tape:
-    """A sequence of random tensors, live from ``source`` or replayed from ``values``."""
+    """A sequence of random tensors, live from ``source`` or replayed from ``values``.
+
+    A replay that asks for more values than there are, or for another shape, raises ``ValueError``.
+    """
 
     source: torch.Generator | None = None
     values: list[Tensor] = field(default_factory=list)
@@ -43,10 +46,24 @@ class Tape:
         position = len(self.draws)
         self.draws.append(draw)
         if self.source is None:
-            return self.values[position].to(like)
+            return self._replay(position, draw).to(like)
         value = sample(draw, self.source)
         self.values.append(value)
         return value.to(like)
+
+    def _replay(self, position: int, draw: Draw) -> Tensor:
+        request = f"Tape: the replay asks for value {position}, {draw.kind} of shape {draw.shape}"
+        if position >= len(self.values):
+            raise ValueError(
+                f"{request}, but holds {len(self.values)}; draw the values for the same task, recipe and defence"
+            )
+        value = self.values[position]
+        if tuple(value.shape) != draw.shape:
+            raise ValueError(
+                f"{request}, but holds one of shape {tuple(value.shape)}; "
+                "draw the values for the same task, recipe and defence"
+            )
+        return value
 
 
 def sample(draw: Draw, rng: torch.Generator) -> Tensor:
