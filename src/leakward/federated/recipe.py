@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor
 
@@ -44,6 +44,9 @@ class LocalTraining:
         problems = [
             f"{name}={value!r}: expected {expected}"
             for name, value, expected, ok in (
+                _choice("share", self.share, Share),
+                _choice("optimizer", self.optimizer, Optimizer),
+                _choice("mode", self.mode, Mode),
                 ("batch_images", self.batch_images, "at least 1", self.batch_images >= 1),
                 ("epochs", self.epochs, "at least 1", self.epochs >= 1),
                 ("minibatch", self.minibatch, "at least 0", self.minibatch >= 0),
@@ -61,3 +64,8 @@ class LocalTraining:
         size = self.minibatch or len(images)
         for _ in range(self.epochs):
             yield from zip(images.split(size), labels.split(size), strict=True)
+
+
+def _choice(name: str, value: str, allowed: object) -> tuple[str, str, str, bool]:
+    words = get_args(allowed)
+    return name, value, f"one of {', '.join(words)}", value in words
