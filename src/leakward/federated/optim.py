@@ -76,9 +76,7 @@ def step_function(recipe: LocalTraining) -> StepFunction:
         rate, decay = recipe.learning_rate, recipe.weight_decay
         if recipe.optimizer == "adam":
             return adam_step(parameters, gradient, state, learning_rate=rate, weight_decay=decay)
-        return sgd_step(
-            parameters, gradient, state, learning_rate=rate, momentum=recipe.momentum, weight_decay=decay
-        )
+        return sgd_step(parameters, gradient, state, learning_rate=rate, momentum=recipe.momentum, weight_decay=decay)
 
     return step
 

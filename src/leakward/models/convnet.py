@@ -5,8 +5,8 @@
 | encoder | conv w, 2w, 2w, 4w, 4w, 4w; max-pool 3; conv 4w, 4w, 4w; each 3x3, padding 1, followed by ReLU |
 | predictor | max-pool 3; linear |
 
-``w`` is ``width``; the paper's is 64. What differs: the padding, which the table leaves out, is 1, the only value for which
-the paper's 2,304 classifier inputs come out at 28 and at 32 pixels.
+``w`` is ``width``; the paper's is 64. What differs: the padding, which the table leaves out, is 1, the only value for
+which the paper's 2,304 classifier inputs come out at 28 and at 32 pixels.
 """
 
 from itertools import pairwise

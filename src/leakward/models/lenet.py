@@ -1,7 +1,7 @@
 """The LeNet on which gradient inversion began: Zhu, Liu and Han 2019 (arXiv:1906.08935).
 
-Three 5x5 convolutions of 12 channels with padding 2 and strides 2, 2, 1, a sigmoid after each, and one linear layer; all
-weights and biases are drawn from U(-0.5, 0.5). Smooth and wide open: the easiest network to invert.
+Three 5x5 convolutions of 12 channels with padding 2 and strides 2, 2, 1, a sigmoid after each, and one linear layer;
+all weights and biases are drawn from U(-0.5, 0.5). Smooth and wide open: the easiest network to invert.
 """
 
 from torch import nn

@@ -10,7 +10,7 @@ def resnet18(input_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         input_shape: (c, h, w).
         num_classes: Number of logits.
     """
-    from monai.networks.nets import resnet18 as build
+    from monai.networks.nets.resnet import resnet18 as build
 
     return build(spatial_dims=2, n_input_channels=input_shape[0], num_classes=num_classes)
 
@@ -22,6 +22,6 @@ def densenet121(input_shape: tuple[int, int, int], num_classes: int) -> nn.Modul
         input_shape: (c, h, w), at least 32 pixels high and wide.
         num_classes: Number of logits.
     """
-    from monai.networks.nets import DenseNet121 as Build
+    from monai.networks.nets.densenet import DenseNet121 as Build
 
     return Build(spatial_dims=2, in_channels=input_shape[0], out_channels=num_classes)
