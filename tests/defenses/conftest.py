@@ -3,10 +3,20 @@
 Nothing here imports leakward at module level: the shape checker of the test run has to be installed first.
 """
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
 import torch
+
+
+@pytest.fixture(scope="package", autouse=True)
+def single_thread() -> Iterator[None]:
+    """On tensors as small as these, threads cost more than they bring."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 class Client(NamedTuple):
@@ -43,3 +53,27 @@ def lenet() -> Client:
 def convnet() -> Client:
     """Two images of 28 pixels and the paper's network, 32 times narrower."""
     return make_client("convnet", 28, 2, width=2)
+
+
+@pytest.fixture(scope="session")
+def batchnorm() -> Client:
+    """Four images of 6 pixels and a split network with BatchNorm."""
+    from torch import nn
+
+    from leakward.models import SplitModel, Task, TaskSpec
+    from leakward.models.batchnorm import replace_batchnorm
+    from leakward.types import generator
+
+    rng = generator(5)
+    model = SplitModel(
+        nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU()),
+        nn.Sequential(nn.Flatten(), nn.Linear(4 * 36, 4)),
+    )
+    replace_batchnorm(model)
+    state = {
+        name: torch.randn(value.shape, generator=rng) * 0.2 if value.ndim > 1 else value.clone()
+        for name, value in model.state_dict().items()
+    }
+    return Client(
+        Task(TaskSpec("batchnorm", (3, 6, 6), 4), model), state, torch.rand(4, 3, 6, 6, generator=rng), torch.arange(4)
+    )

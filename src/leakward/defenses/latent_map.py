@@ -42,9 +42,14 @@ def latent_of(task: Task) -> LatentNoise:
     return task.latent
 
 
-@lru_cache(maxsize=16)
+@torch.compiler.assume_constant_result  # a compiled replay takes the shape as it is, and leaves the cache alone
 def latent_shape(task: Task) -> tuple[int, int, int]:
     """Return (c, h, w) of the latent map, found without computing anything."""
+    return _latent_shape(task)
+
+
+@lru_cache(maxsize=16)
+def _latent_shape(task: Task) -> tuple[int, int, int]:
     if task.has_batchnorm:
         raise DefenseError(
             f"latent noise: expected a network whose images do not mix, got {task.spec.model!r} with BatchNorm; "

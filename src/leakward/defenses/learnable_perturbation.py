@@ -126,7 +126,7 @@ class LearnablePerturbation(Defense):
 
     def start_private(self, task: Task, state: Tensors, tape: Tape) -> Tensors:
         """Draw the decoder."""
-        return decoder.start(decoder.for_task(task), tape, next(iter(state.values())))
+        return decoder.start(decoder.for_task(task), tape, state[task.parameter_names[0]])
 
     def on_private(self, task: Task, parameters: Tensors, step: Step) -> Tensors:
         """Let the decoder take its step, so that its images correlate more with the true ones."""

@@ -1,0 +1,160 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from opacus import GradSampleModule
+from opacus.accountants import PRVAccountant, RDPAccountant
+from opacus.optimizers import DPOptimizer
+from torch.func import grad
+
+from leakward.defenses import DPSGD, LearnablePerturbation, Pruning
+from leakward.defenses.dp_sgd import noise_power
+from leakward.errors import DefenseError
+from leakward.federated import Chain, LocalTraining, client_update
+from leakward.tape import Tape
+from leakward.types import generator
+
+GRADIENT = LocalTraining(batch_images=4)
+
+
+def send(client, defense, tape, recipe=GRADIENT):
+    return client_update(client.task, client.state, client.images, client.labels, recipe, defense, tape).tensors
+
+
+def single_gradient(client, i):
+    """Return the gradient of one image, from a batch of one."""
+    parameters, buffers = client.task.split(client.state)
+
+    def loss(trained):
+        logits, _ = client.task.forward(trained | buffers, client.images[i : i + 1])
+        return client.task.loss(logits, client.labels[i : i + 1])
+
+    return grad(loss)(parameters)
+
+
+def norm(tensors):
+    return float(torch.cat([value.flatten() for value in tensors.values()]).norm())
+
+
+@pytest.fixture
+def bound(lenet):
+    """A clipping norm between the shortest and the longest image's gradient."""
+    norms = sorted(norm(single_gradient(lenet, i)) for i in range(4))
+    return (norms[1] + norms[2]) / 2
+
+
+def test_without_noise_it_is_the_loop_over_micro_batches(lenet, bound):
+    singles = [single_gradient(lenet, i) for i in range(4)]
+    scales = [min(1.0, bound / norm(single)) for single in singles]
+    assert min(scales) < 1 == max(scales)
+    expected = {
+        key: sum(scale * single[key] for scale, single in zip(scales, singles, strict=True)) / 4 for key in singles[0]
+    }
+    torch.testing.assert_close(send(lenet, DPSGD(bound, 0.0), Tape()), expected)
+
+
+@pytest.mark.filterwarnings("ignore:Full backward hook")  # Opacus, on an input that needs no gradient
+@pytest.mark.parametrize("noise_multiplier", [0.0, 1.3])
+def test_one_step_equals_opacus_given_the_same_noise(lenet, bound, noise_multiplier):
+    model = copy.deepcopy(lenet.task.model)
+    model.load_state_dict(lenet.state)
+    wrapped = GradSampleModule(model.train())
+    optimizer = DPOptimizer(
+        torch.optim.SGD(wrapped.parameters(), lr=1.0),
+        noise_multiplier=noise_multiplier,
+        max_grad_norm=bound,
+        expected_batch_size=4,
+        generator=generator(11),
+    )
+    torch.nn.functional.cross_entropy(wrapped(lenet.images), lenet.labels).backward()
+    optimizer.pre_step()
+    ours = send(lenet, DPSGD(bound, noise_multiplier), Tape(generator(11)))
+    theirs = {key.removeprefix("_module."): value.grad for key, value in wrapped.named_parameters()}
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_every_step_of_local_training_is_clipped(lenet):
+    recipe = LocalTraining(share="update", batch_images=4, epochs=2, minibatch=2, learning_rate=0.1)
+    message = send(lenet, DPSGD(1e-3, 0.0), Tape(), recipe)
+    assert 0 < norm(message) <= 4 * 0.1 * 1e-3 * (1 + 1e-4)
+
+
+def test_epsilon_is_the_published_accountants(reference):
+    known = reference("privacy_accounting")
+    columns = ("noise_multiplier", "sample_rate", "steps", "delta", "epsilon_rdp", "epsilon_prv")
+    for noise, rate, steps, delta, rdp, prv in zip(*(known[column] for column in columns), strict=True):
+        found = DPSGD(1.0, float(noise)).guarantee(float(rate), int(steps), float(delta))
+        assert found.epsilon == pytest.approx(rdp, rel=1e-9)
+        assert found.delta == delta
+        assert prv <= found.epsilon
+
+
+def test_epsilon_does_not_depend_on_the_clipping_norm_and_is_opacus_rdp():
+    accountant = RDPAccountant()
+    accountant.history = [(1.1, 0.02, 500)]
+    for bound in (0.1, 10.0):
+        found = DPSGD(bound, 1.1).guarantee(0.02, 500, 1e-5)
+        assert found.epsilon == pytest.approx(accountant.get_epsilon(1e-5), rel=1e-9)
+    assert "RDP" in found.accountant
+    assert "Poisson" in found.accountant
+
+
+def test_epsilon_is_an_upper_bound_of_the_tighter_accountant():
+    accountant = PRVAccountant()
+    accountant.history = [(1.1, 0.02, 500)]
+    assert accountant.get_epsilon(1e-5) <= DPSGD(1.0, 1.1).guarantee(0.02, 500, 1e-5).epsilon
+
+
+def test_no_noise_and_mixed_images_prove_nothing():
+    assert DPSGD(1.0, 0.0).guarantee(0.1, 10, 1e-5) is None
+    assert Chain((DPSGD(), LearnablePerturbation())).guarantee(0.1, 10, 1e-5) is None
+    assert Chain((DPSGD(), Pruning())).guarantee(0.1, 10, 1e-5) == DPSGD().guarantee(0.1, 10, 1e-5)
+
+
+@pytest.mark.parametrize(
+    "arguments", [(0.0, 10, 1e-5), (1.1, 10, 1e-5), (0.1, 0, 1e-5), (0.1, 10, 0.0), (0.1, 10, 1.0)]
+)
+def test_a_guarantee_for_impossible_settings_is_refused(arguments):
+    with pytest.raises(DefenseError, match=r"DPSGD\.guarantee: expected"):
+        DPSGD().guarantee(*arguments)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        GRADIENT,
+        LocalTraining(share="update", batch_images=4, learning_rate=0.3),
+        LocalTraining(share="update", batch_images=4, epochs=3, minibatch=3, learning_rate=0.1, momentum=0.8),
+    ],
+    ids=["gradient", "one-step", "momentum"],
+)
+def test_the_noise_an_attacker_expects_in_a_message_is_what_is_there(lenet, recipe):
+    bound, multiplier = 1e-4, 3.0  # so small that the weights, hence the true gradients, hardly move
+    silent = send(lenet, DPSGD(bound, 0.0), Tape(), recipe)
+    found = [send(lenet, DPSGD(bound, multiplier), Tape(generator(seed)), recipe) for seed in range(20)]
+    noise = torch.cat([(noisy[key] - silent[key]).flatten() for noisy in found for key in silent])
+    expected = (multiplier * bound) ** 2 * noise_power(recipe, 4)
+    np.testing.assert_allclose(noise.double().square().mean(), expected, rtol=0.05)
+
+
+def test_the_attacker_trusts_a_quiet_message_and_not_a_noisy_one(lenet):
+    weights = {}
+    for multiplier in (1e-4, 100.0):
+        defense = DPSGD(1.0, multiplier)
+        weights[multiplier] = defense.evidence(send(lenet, defense, Tape(generator(0))), 4, GRADIENT).weight
+    assert min(float(value.min()) for value in weights[1e-4].values()) > 0.99
+    assert np.mean([float(value.mean()) for value in weights[100.0].values()]) < 0.2
+
+
+def test_in_a_chain_the_attacker_takes_the_recipe_into_account_too(lenet):
+    recipe, defense = LocalTraining(share="update", batch_images=4, learning_rate=0.01), DPSGD(1.0, 0.01)
+    message = send(lenet, defense, Tape(generator(0)), recipe)
+    alone, chained = (d.evidence(message, 4, recipe) for d in (defense, Chain((defense, Pruning(0.0)))))
+    torch.testing.assert_close(chained.message, alone.message)
+    assert max(float(value.max()) for value in alone.weight.values()) > 0.5
+    assert all((value == 0).all() for value in defense.evidence(message, 4).weight.values())
+
+
+def test_the_attacker_replays_the_clipping_alone():
+    assert DPSGD(2.0, 1.0).replay() == DPSGD(2.0, 0.0)
