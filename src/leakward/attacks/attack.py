@@ -1,0 +1,75 @@
+"""The ``Attack`` interface and its answer."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from leakward.attacks.solvers import Progress, Status
+from leakward.threat import Observation
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """What an attack makes of one observation.
+
+    Attributes:
+        images: In [0, 1]; None unless ``status`` is ok.
+        labels: As the attacker believes them.
+        objective: The attacker's own loss of the images it chose; smaller is better.
+        status: How the attack ended.
+        evaluations: Objective-and-gradient evaluations it took, over all restarts.
+    """
+
+    images: Float[Tensor, "b c h w"] | None
+    labels: Int[Tensor, " b"] | None
+    objective: float
+    status: Status
+    evaluations: int = 0
+
+
+NOT_APPLICABLE = Reconstruction(None, None, float("inf"), Status.NOT_APPLICABLE)
+
+
+class Attack(ABC):
+    """An attack is a frozen dataclass of its hyper-parameters, with its paper's defaults."""
+
+    paper: ClassVar[str]
+    """Author, year and arXiv number."""
+    needs: ClassVar[tuple[str, ...]] = ("update", "state")
+    """Fields of an ``Observation`` without which the attack does not apply."""
+
+    @abstractmethod
+    def applies(self, observation: Observation) -> bool:
+        """Return whether the attack can work on such an observation at all."""
+
+    @abstractmethod
+    def attack(
+        self, observations: Sequence[Observation], rng: torch.Generator, progress: Progress
+    ) -> list[Reconstruction]:
+        """Recover the images behind observations that all apply."""
+
+    def recover(
+        self, observations: Sequence[Observation], rng: torch.Generator, progress: Progress = lambda _: None
+    ) -> list[Reconstruction]:
+        """Recover the images behind each observation.
+
+        Args:
+            observations: Of one task, recipe and number of images; all are solved together.
+            rng: The attacker's own randomness.
+            progress: Called with the fraction done.
+
+        Returns:
+            One reconstruction per observation, ``not-applicable`` where a need is missing.
+        """
+        able = [self._able(observation) for observation in observations]
+        found = iter(self.attack([o for o, ok in zip(observations, able, strict=True) if ok], rng, progress) if any(able) else [])
+        return [next(found) if ok else NOT_APPLICABLE for ok in able]
+
+    def _able(self, observation: Observation) -> bool:
+        held = all(getattr(observation, need) is not None for need in self.needs)
+        return held and self.applies(observation)

@@ -1,0 +1,113 @@
+"""Adam and signed Adam over many trials at once.
+
+The step is Adam's (Kingma and Ba 2015, arXiv:1412.6980); ``signed`` feeds it the sign of the gradient, as Geiping et al. 2020
+(arXiv:2003.14053) do. Boxed candidates are projected to [0, 1] after every step.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from leakward.attacks.solvers.evaluate import Strategy, build, choose, chunk_size, cost
+from leakward.attacks.solvers.problem import Problem, Progress, Solution, Status, join, select
+from leakward.federated import optim
+from leakward.types import Tensors, generator
+
+Schedule = Literal["constant", "step", "cosine"]
+MILESTONES = (2.667, 1.6, 1.142)
+"""The step schedule divides the rate by 10 after iterations ``N // m`` in floating point, as the authors' code does (14, not 15, for 24 // 1.6)."""
+
+
+@dataclass(frozen=True)
+class Adam:
+    """A first-order solver.
+
+    Attributes:
+        iterations: Steps, at least 1.
+        learning_rate: Of the first step, positive.
+        schedule: ``step`` divides by 10 at 3/8, 5/8 and 7/8; ``cosine`` falls to 0.
+        signed: Whether only the sign of the gradient is used.
+    """
+
+    iterations: int
+    learning_rate: float
+    schedule: Schedule = "constant"
+    signed: bool = False
+
+    def solve(
+        self,
+        problem: Problem,
+        rng: torch.Generator,
+        progress: Progress = lambda _: None,
+        strategy: Strategy | None = None,
+    ) -> Solution:
+        """Solve all trials, in chunks that keep memory within bounds.
+
+        Args:
+            problem: At least one trial.
+            rng: For the randomness that the attacker averages over.
+            progress: Called with the fraction done.
+            strategy: How to evaluate; chosen by expected cost where None.
+        """
+        price, trials = cost(problem), problem.trials
+        first = next(iter(problem.start.values()))
+        strategy = strategy or choose(price, trials, self.iterations, first.shape[1], first.device)
+        size = chunk_size(price, trials) if strategy != "loop" else 1
+        seed = int(torch.randint(2**62, (1,), generator=rng))
+        evaluate, parts = build(problem, strategy), list[Solution]()
+        for begin in range(0, trials, size):
+            index = torch.arange(begin, min(begin + size, trials))
+            part = Problem(
+                problem.objective, select(problem.start, index), select(problem.victims, index), problem.draw, problem.box
+            )
+            done = begin / trials
+            share = len(index) / trials
+            parts.append(self._chunk(part, evaluate, generator(seed), lambda f, d=done, s=share: progress(d + s * f)))
+        return join(parts)
+
+    def _chunk(self, problem: Problem, evaluate, rng: torch.Generator, progress: Progress) -> Solution:  # noqa: ANN001
+        candidate = problem.start
+        best, value = candidate, torch.full((problem.trials,), math.inf, dtype=next(iter(candidate.values())).dtype)
+        alive = torch.ones(problem.trials, dtype=torch.bool)
+        count = torch.zeros(problem.trials, dtype=torch.long)
+        memory = optim.start(candidate)
+        for iteration in range(self.iterations):
+            values, gradients = evaluate(candidate, problem.victims, problem.draw(rng))
+            alive = alive & _finite(values, gradients)
+            count += alive
+            better = alive & (values < value)
+            value = torch.where(better, values, value)
+            best = _where(better, candidate, best)
+            direction = {n: g.sign() if self.signed else g for n, g in gradients.items()}
+            rate = self.learning_rate * self._factor(iteration)
+            moved, memory = optim.adam_step(candidate, direction, memory, learning_rate=rate)
+            candidate = _where(alive, _project(moved, problem.box), candidate)
+            progress((iteration + 1) / self.iterations)
+        status = tuple(Status.OK if ok else Status.NON_FINITE for ok in alive.tolist())
+        return Solution(best, value, candidate, status, tuple(count.tolist()))
+
+    def _factor(self, iteration: int) -> float:
+        if self.schedule == "step":
+            return 0.1 ** sum(iteration >= self.iterations // m for m in MILESTONES)
+        if self.schedule == "cosine":
+            return 0.5 * (1 + math.cos(math.pi * iteration / self.iterations))
+        return 1.0
+
+
+def _finite(values: Tensor, gradients: Tensors) -> Tensor:
+    finite = torch.isfinite(values)
+    for gradient in gradients.values():
+        finite = finite & torch.isfinite(gradient).flatten(1).all(1)
+    return finite
+
+
+def _project(candidate: Tensors, box: tuple[str, ...]) -> Tensors:
+    return {name: value.clamp(0, 1) if name in box else value for name, value in candidate.items()}
+
+
+def _where(condition: Tensor, yes: Tensors, no: Tensors) -> Tensors:
+    """Choose trial by trial; what was not chosen does not matter, not even if it is not finite."""
+    return {n: torch.where(condition.view(-1, *[1] * (yes[n].ndim - 1)), yes[n], no[n]) for n in yes}

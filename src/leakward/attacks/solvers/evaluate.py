@@ -1,0 +1,144 @@
+"""Objective and gradient of many trials, by loop, ``vmap`` or a compiled ``vmap``.
+
+The gradient is taken inside ``vmap`` (``vmap(grad(f))``): an outer ``backward()`` through a vectorised forward pass is
+slower. Which of the three forms runs follows from sizes, never from a stopwatch: the same plan takes the same
+path on every run, so that an audit that was interrupted ends with the tables of one that was not.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.func import grad_and_value, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from leakward.attacks.solvers.problem import Draws, Problem, Victim, select
+from leakward.types import Tensors, generator
+
+Strategy = Literal["loop", "vmap", "compile"]
+Evaluate = Callable[[Tensors, Victim, Draws], tuple[Tensor, Tensors]]
+"""From candidates and victims, each (t *shape), to objectives (t) and gradients, each (t *shape)."""
+
+MEMORY = 4 * 2**30
+"""Bytes that one vectorised evaluation may hold."""
+FLOPS_PER_SECOND = 2e10
+"""Of two CPU cores on these small convolutions; only the order of magnitude matters."""
+COMPILE_SECONDS = 60.0
+COMPILE_GAIN = 0.45
+"""Share of the time that compiling saves."""
+LOOP_FLOPS = 1.5e9
+"""Above this, one trial of several images fills the cores by itself and ``vmap`` loses to the loop."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one evaluation of one trial costs.
+
+    Attributes:
+        flops: Floating-point operations.
+        bytes: Memory that all its intermediate results take together, an upper bound of what it holds at a time.
+    """
+
+    flops: int
+    bytes: int
+
+
+class _Counter(TorchDispatchMode):
+    """Counts what every tensor operation below computes and allocates."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = 0
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func.overloadpacket)
+        if formula is not None:
+            self.flops += formula(*args, **(kwargs or {}), out_val=result)
+        if not func.is_view:
+            self.bytes += sum(value.nbytes for value in pytree.tree_leaves(result) if isinstance(value, Tensor))
+        return result
+
+
+def cost(problem: Problem) -> Cost:
+    """Run one trial once and count."""
+    one = slice(0, 1)
+    evaluate = vmap(grad_and_value(problem.objective), in_dims=(0, 0, None))
+    with _Counter() as counter:
+        evaluate(select(problem.start, one), select(problem.victims, one), problem.draw(generator(0)))
+    return Cost(counter.flops, counter.bytes)
+
+
+def choose(cost: Cost, trials: int, evaluations: int, images: int, device: torch.device) -> Strategy:
+    """Return the cheapest form by expected cost.
+
+    Args:
+        cost: Of one evaluation of one trial.
+        trials: Trials to be solved.
+        evaluations: Evaluations per trial.
+        images: Images per candidate.
+        device: Where it runs.
+    """
+    if device.type == "cpu" and (trials == 1 or (images > 1 and cost.flops > LOOP_FLOPS)):
+        return "loop"
+    expected = trials * evaluations * cost.flops / FLOPS_PER_SECOND
+    if expected * COMPILE_GAIN > COMPILE_SECONDS and shutil.which("c++"):
+        return "compile"
+    return "vmap"
+
+
+def chunk_size(cost: Cost, trials: int, memory: int = MEMORY) -> int:
+    """Return how many trials to solve together, so that one evaluation stays below ``memory`` bytes."""
+    most = max(1, memory // max(cost.bytes, 1))
+    chunks = -(-trials // most)
+    return -(-trials // chunks)
+
+
+def build(problem: Problem, strategy: Strategy) -> Evaluate:
+    """Return the evaluation of ``problem`` in the form ``strategy``."""
+    single = grad_and_value(problem.objective)
+    vectorised = vmap(single, in_dims=(0, 0, None))
+    if strategy == "loop":
+        return _swapped(_loop(single))
+    if strategy == "vmap":
+        return _swapped(vectorised)
+    return _swapped(_compiled(vectorised))
+
+
+def _loop(single: Callable[..., tuple[Tensors, Tensor]]) -> Callable[..., tuple[Tensors, Tensor]]:
+    def evaluate(candidates: Tensors, victims: Victim, draws: Draws) -> tuple[Tensors, Tensor]:
+        count = len(next(iter(candidates.values())))
+        results = [single(select(candidates, i), select(victims, i), draws) for i in range(count)]
+        gradients = {name: torch.stack([result[0][name] for result in results]) for name in candidates}
+        return gradients, torch.stack([result[1] for result in results])
+
+    return evaluate
+
+
+def _compiled(vectorised: Callable[..., tuple[Tensors, Tensor]]) -> Callable[..., tuple[Tensors, Tensor]]:
+    """Trace once per shape to plain tensor operations, which compile without a trace of Python left."""
+    traced: dict[int, Any] = {}
+
+    def evaluate(candidates: Tensors, victims: Victim, draws: Draws) -> tuple[Tensors, Tensor]:
+        count = len(next(iter(candidates.values())))
+        if count not in traced:
+            traced[count] = torch.compile(make_fx(vectorised)(candidates, victims, draws))
+        with torch.no_grad():
+            return traced[count](candidates, victims, draws)
+
+    return evaluate
+
+
+def _swapped(evaluate: Callable[..., tuple[Tensors, Tensor]]) -> Evaluate:
+    def swapped(candidates: Tensors, victims: Victim, draws: Draws) -> tuple[Tensor, Tensors]:
+        gradients, values = evaluate(candidates, victims, draws)
+        return values.detach(), {name: gradient.detach() for name, gradient in gradients.items()}
+
+    return swapped
