@@ -14,7 +14,13 @@ from leakward.errors import UnknownNameError
 Family = Literal["attacks", "defenses", "data", "models", "metrics"]
 
 BUILT_IN: dict[Family, dict[str, str]] = {
-    "attacks": {},
+    "attacks": {
+        "dlg": "leakward.attacks.dlg:DLG",
+        "idlg": "leakward.attacks.idlg:IDLG",
+        "cpl": "leakward.attacks.cpl:CPL",
+        "inverting-gradients": "leakward.attacks.inverting_gradients:InvertingGradients",
+        "analytic-linear": "leakward.attacks.analytic_linear:AnalyticLinear",
+    },
     "defenses": {
         "none": "leakward.federated.defense:NoDefense",
         "gaussian-noise": "leakward.defenses.gaussian_noise:GaussianNoise",

@@ -1,7 +1,7 @@
 """What attacks by optimisation share: victims side by side, and the client replayed on a candidate."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -70,7 +70,7 @@ class Victims:
 
     replay: Replay
     tensors: Victim
-    restarts: int = field(default=1)
+    restarts: int
 
     @property
     def trials(self) -> int:
@@ -98,7 +98,7 @@ class Victims:
 
 
 def gather(
-    observations: Sequence[Observation], *, dtype: torch.dtype, restarts: int = 1, averaged: int = 1
+    observations: Sequence[Observation], *, restarts: int, averaged: int, dtype: torch.dtype = torch.float32
 ) -> Victims:
     """Lay observations of one task, recipe and threat model side by side."""
     first = observations[0]
@@ -107,7 +107,7 @@ def gather(
     state = cast(first.state, dtype)
     replay = Replay(first, defense, state, _requests(first, defense, state), averaged)
     evidence = [
-        o.defense.evidence(o.update.tensors, o.update.images) if knowledge == "aware" else None for o in observations
+        o.defense.evidence(o.update.tensors, o.update.images, o.recipe) if knowledge == "aware" else None for o in observations
     ]
     messages = [o.update.tensors if e is None else e.message for o, e in zip(observations, evidence, strict=True)]
     tensors: dict[str, Victim] = {

@@ -107,13 +107,21 @@ class Task:
             {name: value for name, value in state.items() if name not in trained},
         )
 
-    def normalize(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    def normalize(self, images: Float[Tensor, "*n c h w"]) -> Float[Tensor, "*n c h w"]:
         """Map images in [0, 1] to the network's input range."""
-        mean, std = self.spec.mean or (0.0,), self.spec.std or (1.0,)
-        if mean == (0.0,) and std == (1.0,):
-            return images
-        shift, scale = (torch.tensor(v, dtype=images.dtype, device=images.device)[:, None, None] for v in (mean, std))
+        shift, scale = self._affine(images)
         return (images - shift) / scale
+
+    def denormalize(self, inputs: Float[Tensor, "*n c h w"]) -> Float[Tensor, "*n c h w"]:
+        """Undo ``normalize``."""
+        shift, scale = self._affine(inputs)
+        return inputs * scale + shift
+
+    def _affine(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the constants per channel, ready to broadcast."""
+        mean, std = self.spec.mean or (0.0,), self.spec.std or (1.0,)
+        shift, scale = (torch.tensor(v, dtype=like.dtype, device=like.device)[:, None, None] for v in (mean, std))
+        return shift, scale
 
     def forward(
         self,

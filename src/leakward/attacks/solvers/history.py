@@ -46,13 +46,18 @@ class History:
         index = (where & enough).nonzero().squeeze(1)
         slot = self.added[index] % self.s.shape[1]
         self.s[index, slot], self.y[index, slot] = s[index], y[index]
-        held_s, held_y = self.s[index], self.y[index]
-        new_s, new_y = s[index, :, None], y[index, :, None]
-        self.sy[index, slot, :] = (held_y @ new_s).squeeze(2)
-        self.sy[index, :, slot] = (held_s @ new_y).squeeze(2)
-        self.yy[index, slot, :] = self.yy[index, :, slot] = (held_y @ new_y).squeeze(2)
         self.added[index] += 1
+        used = self._used()
+        against_s = (self.y[:, :used] @ s[:, :, None]).squeeze(2)[index]
+        against_y = (self.s[:, :used] @ y[:, :, None]).squeeze(2)[index]
+        change = (self.y[:, :used] @ y[:, :, None]).squeeze(2)[index]
+        self.sy[index, slot, :used], self.sy[index, :used, slot] = against_s, against_y
+        self.yy[index, slot, :used], self.yy[index, :used, slot] = change, change
         return self
+
+    def _used(self) -> int:
+        """Return how many slots of the rings any trial has filled."""
+        return max(1, int(self.filled.max()))
 
     def forget(self, where: Tensor) -> "History":
         """Empty the histories of the trials in ``where``. Writes into its own tensors."""
@@ -61,8 +66,10 @@ class History:
 
     def inverse_product(self, g: Float[Tensor, "t d"]) -> Float[Tensor, "t d"]:
         """Return ``H g`` for every trial; ``g`` itself where a trial holds no pair."""
-        order, valid = self._order()
-        sy, yy = _permute(self.sy, order), _permute(self.yy, order)
+        used = self._used()
+        held_s, held_y = self.s[:, :used], self.y[:, :used]
+        order, valid = self._order(used)
+        sy, yy = _permute(self.sy[:, :used, :used], order), _permute(self.yy[:, :used, :used], order)
         both = valid[:, :, None] & valid[:, None, :]
         identity = torch.eye(sy.shape[1], dtype=g.dtype, device=g.device)
         r = torch.where(both, sy, identity).triu()
@@ -71,21 +78,20 @@ class History:
         rows = torch.arange(len(g), device=g.device)
         newest = sy[rows, last, last] / yy[rows, last, last].clamp_min(1e-300)
         gamma = torch.where(valid.any(1), newest, torch.ones_like(newest))[:, None]
-        p = torch.where(valid, (self.s @ g[:, :, None]).squeeze(2).gather(1, order), 0.0)
-        q = torch.where(valid, (self.y @ g[:, :, None]).squeeze(2).gather(1, order), 0.0)
+        p = torch.where(valid, (held_s @ g[:, :, None]).squeeze(2).gather(1, order), 0.0)
+        q = torch.where(valid, (held_y @ g[:, :, None]).squeeze(2).gather(1, order), 0.0)
         u = torch.linalg.solve_triangular(r, p[:, :, None], upper=True).squeeze(2)
         inner = d * u + gamma * (torch.where(both, yy, 0.0) @ u[:, :, None]).squeeze(2) - gamma * q
         v = torch.linalg.solve_triangular(r.mT, inner[:, :, None], upper=False).squeeze(2)
         weights = torch.stack([torch.where(valid, v, 0.0), torch.where(valid, -gamma * u, 0.0)])
         back = torch.zeros_like(weights).scatter(2, order.expand_as(weights), weights)
-        return gamma * g + (back[0][:, None] @ self.s + back[1][:, None] @ self.y).squeeze(1)
+        return gamma * g + (back[0][:, None] @ held_s + back[1][:, None] @ held_y).squeeze(1)
 
-    def _order(self) -> tuple[Tensor, Tensor]:
-        """Return the slots of each ring from oldest to newest, and which of them are filled."""
-        size = self.s.shape[1]
-        steps = torch.arange(size, device=self.s.device)
-        oldest = torch.where(self.added > size, self.added % size, 0)
-        return (oldest[:, None] + steps) % size, steps < self.filled[:, None]
+    def _order(self, used: int) -> tuple[Tensor, Tensor]:
+        """Return the first ``used`` slots of each ring from oldest to newest, and which of them are filled."""
+        steps = torch.arange(used, device=self.s.device)
+        oldest = torch.where(self.added > used, self.added % used, 0)
+        return (oldest[:, None] + steps) % used, steps < self.filled[:, None]
 
 
 def _permute(square: Tensor, order: Tensor) -> Tensor:

@@ -1,0 +1,70 @@
+"""The first layer gives its input away: Phong et al. 2018 (IEEE TIFS 13:1333), section III.
+
+If the network begins with a linear layer with bias, then for one image and any unit i with dL/db_i != 0
+
+    dL/dW_i = dL/db_i x     so     x = dL/dW_i / dL/db_i,
+
+exactly and without any search. A batch gives a mixture of its images.
+
+| symbol | here |
+|---|---|
+| dL/dW, dL/db | the message's tensors of the first linear layer |
+| i | the unit with the largest |dL/db_i|, the best conditioned |
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from leakward.attacks.attack import Attack, Reconstruction
+from leakward.attacks.replay import infer_labels
+from leakward.attacks.solvers import Progress, Status
+from leakward.models import Task
+from leakward.threat import Observation
+
+
+@dataclass(frozen=True)
+class AnalyticLinear(Attack):
+    """Divide a row of the first layer's gradient by its bias gradient."""
+
+    paper: ClassVar[str] = "Phong et al. 2018, doi:10.1109/TIFS.2017.2787987"
+
+    def applies(self, observation: Observation) -> bool:
+        """Return whether one image's gradient of a network that begins with a linear layer with bias was seen."""
+        one = observation.update.images == 1 and observation.update.share == "gradient"
+        return one and _first_linear(observation.task) is not None
+
+    def attack(
+        self, observations: Sequence[Observation], rng: torch.Generator, progress: Progress
+    ) -> list[Reconstruction]:
+        """Recover the images exactly where a unit of the first layer saw a gradient."""
+        del rng
+        found = [_recover(observation) for observation in observations]
+        progress(1.0)
+        return found
+
+
+def _recover(observation: Observation) -> Reconstruction:
+    name = _first_linear(observation.task)
+    weight, bias = (observation.update.tensors[f"{name}.{part}"].double() for part in ("weight", "bias"))
+    unit = bias.abs().argmax()
+    images = observation.task.denormalize((weight[unit] / bias[unit]).view(observation.shape))
+    if not torch.isfinite(images).all():
+        return Reconstruction(None, None, float("inf"), Status.NON_FINITE)
+    residual = (weight - bias[:, None] * (weight[unit] / bias[unit])).norm() / weight.norm()
+    labels = infer_labels(observation) if observation.labels is None else observation.labels
+    return Reconstruction(images.clamp(0, 1).float(), labels, float(residual), Status.OK)
+
+
+def _first_linear(task: Task) -> str | None:
+    """Return the name of the first layer with weights if it is linear with bias and sees the whole image, else None."""
+    pixels = torch.tensor(task.spec.input_shape).prod()
+    for name, layer in task.model.named_modules():
+        if any(True for _ in layer.parameters(recurse=False)):
+            fits = isinstance(layer, nn.Linear) and layer.bias is not None and layer.in_features == pixels
+            return name if fits else None
+    return None
+
