@@ -11,8 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from leakward.attacks.solvers.evaluate import Strategy, build, choose, chunk_size, cost
-from leakward.attacks.solvers.problem import Problem, Progress, Solution, Status, join, select
+from leakward.attacks.solvers.evaluate import Evaluate, Strategy, solve_in_chunks
+from leakward.attacks.solvers.problem import Problem, Progress, Solution, Status
 from leakward.federated import optim
 from leakward.types import Tensors, generator
 
@@ -44,7 +44,7 @@ class Adam:
         progress: Progress = lambda _: None,
         strategy: Strategy | None = None,
     ) -> Solution:
-        """Solve all trials, in chunks that keep memory within bounds.
+        """Solve all trials.
 
         Args:
             problem: At least one trial.
@@ -52,27 +52,19 @@ class Adam:
             progress: Called with the fraction done.
             strategy: How to evaluate; chosen by expected cost where None.
         """
-        price, trials = cost(problem), problem.trials
-        first = next(iter(problem.start.values()))
-        strategy = strategy or choose(price, trials, self.iterations, first.shape[1], first.device)
-        size = chunk_size(price, trials) if strategy != "loop" else 1
         seed = int(torch.randint(2**62, (1,), generator=rng))
-        evaluate, parts = build(problem, strategy), list[Solution]()
-        for begin in range(0, trials, size):
-            index = torch.arange(begin, min(begin + size, trials))
-            part = Problem(
-                problem.objective, select(problem.start, index), select(problem.victims, index), problem.draw, problem.box
-            )
-            done = begin / trials
-            share = len(index) / trials
-            parts.append(self._chunk(part, evaluate, generator(seed), lambda f, d=done, s=share: progress(d + s * f)))
-        return join(parts)
 
-    def _chunk(self, problem: Problem, evaluate, rng: torch.Generator, progress: Progress) -> Solution:  # noqa: ANN001
+        def chunk(part: Problem, evaluate: Evaluate, inner: Progress) -> Solution:
+            return self._chunk(part, evaluate, generator(seed), inner)
+
+        return solve_in_chunks(problem, self.iterations, chunk, progress, strategy)
+
+    def _chunk(self, problem: Problem, evaluate: Evaluate, rng: torch.Generator, progress: Progress) -> Solution:
         candidate = problem.start
-        best, value = candidate, torch.full((problem.trials,), math.inf, dtype=next(iter(candidate.values())).dtype)
-        alive = torch.ones(problem.trials, dtype=torch.bool)
-        count = torch.zeros(problem.trials, dtype=torch.long)
+        first = next(iter(candidate.values()))
+        best, value = candidate, first.new_full((problem.trials,), math.inf)
+        alive = torch.ones_like(value, dtype=torch.bool)
+        count = torch.zeros_like(value, dtype=torch.long)
         memory = optim.start(candidate)
         for iteration in range(self.iterations):
             values, gradients = evaluate(candidate, problem.victims, problem.draw(rng))

@@ -7,7 +7,8 @@ path on every run, so that an audit that was interrupted ends with the tables of
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -18,7 +19,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from leakward.attacks.solvers.problem import Draws, Problem, Victim, select
+from leakward.attacks.solvers.problem import Draws, Problem, Progress, Solution, Victim, join, select
 from leakward.types import Tensors, generator
 
 Strategy = Literal["loop", "vmap", "compile"]
@@ -99,6 +100,46 @@ def chunk_size(cost: Cost, trials: int, memory: int = MEMORY) -> int:
     most = max(1, memory // max(cost.bytes, 1))
     chunks = -(-trials // most)
     return -(-trials // chunks)
+
+
+def solve_in_chunks(
+    problem: Problem,
+    evaluations: int,
+    solve: Callable[[Problem, Evaluate, Progress], Solution],
+    progress: Progress,
+    strategy: Strategy | None,
+) -> Solution:
+    """Solve all trials, as many together as memory allows.
+
+    Args:
+        problem: At least one trial; it is moved to where its victims are.
+        evaluations: Expected per trial.
+        solve: Solves one chunk with the evaluation it is given.
+        progress: Called with the fraction done.
+        strategy: How to evaluate; chosen by expected cost where None.
+    """
+    problem = _together(problem)
+    price, trials = cost(problem), problem.trials
+    first = next(iter(problem.start.values()))
+    strategy = strategy or choose(price, trials, evaluations, first.shape[1], first.device)
+    evaluate, size = build(problem, strategy), chunk_size(price, trials)
+    parts: list[Solution] = []
+    for begin in range(0, trials, size):
+        index = torch.arange(begin, min(begin + size, trials), device=first.device)
+        part = replace(problem, start=select(problem.start, index), victims=select(problem.victims, index))
+        done, share = begin / trials, len(index) / trials
+        parts.append(solve(part, evaluate, partial(_scaled, progress, done, share)))
+    return join(parts)
+
+
+def _scaled(progress: Progress, done: float, share: float, fraction: float) -> None:
+    progress(done + share * fraction)
+
+
+def _together(problem: Problem) -> Problem:
+    """Return the problem with its start on the device of its victims."""
+    device = pytree.tree_leaves(problem.victims)[0].device
+    return replace(problem, start={name: value.to(device) for name, value in problem.start.items()})
 
 
 def build(problem: Problem, strategy: Strategy) -> Evaluate:

@@ -11,14 +11,14 @@ with R the upper triangle of S'Y, D its diagonal, and gamma = s'y / y'y of the n
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from leakward.attacks.solvers.evaluate import Evaluate, Strategy, build, choose, chunk_size, cost
+from leakward.attacks.solvers.evaluate import Evaluate, Strategy, solve_in_chunks
 from leakward.attacks.solvers.history import History
-from leakward.attacks.solvers.problem import Draws, Problem, Progress, Solution, Status, join, select
+from leakward.attacks.solvers.problem import Draws, Problem, Progress, Solution, Status, select
 from leakward.attacks.solvers.wolfe import Search
 from leakward.types import Tensors, generator
 
@@ -44,7 +44,7 @@ class LBFGS:
         progress: Progress = lambda _: None,
         strategy: Strategy | None = None,
     ) -> Solution:
-        """Solve all trials, in chunks that keep memory within bounds.
+        """Solve all trials.
 
         The randomness that the attacker averages over is drawn once and kept, so that the objective stays one function.
 
@@ -54,19 +54,12 @@ class LBFGS:
             progress: Called with the fraction done.
             strategy: How to evaluate; chosen by expected cost where None.
         """
-        price, trials = cost(problem), problem.trials
-        first = next(iter(problem.start.values()))
-        chosen = choose(price, trials, self.evaluations, first.shape[1], first.device)
-        strategy = strategy or ("vmap" if chosen == "compile" else chosen)  # shapes shrink as trials finish
-        size = chunk_size(price, trials)
-        evaluate, draws = build(problem, strategy), problem.draw(generator(_seed(rng)))
-        parts = list[Solution]()
-        for begin in range(0, trials, size):
-            index = torch.arange(begin, min(begin + size, trials), device=first.device)
-            part = replace(problem, start=select(problem.start, index), victims=select(problem.victims, index))
-            done, share = begin / trials, len(index) / trials
-            parts.append(self._chunk(part, evaluate, draws, lambda f, d=done, s=share: progress(d + s * f)))
-        return join(parts)
+        seed = int(torch.randint(2**62, (1,), generator=rng))
+
+        def chunk(part: Problem, evaluate: Evaluate, inner: Progress) -> Solution:
+            return self._chunk(part, evaluate, part.draw(generator(seed)), inner)
+
+        return solve_in_chunks(problem, self.evaluations, chunk, progress, strategy)
 
     def _chunk(self, problem: Problem, evaluate: Evaluate, draws: Draws, progress: Progress) -> Solution:
         flat = _Flat(problem.start)
@@ -122,9 +115,3 @@ class _Flat:
         sizes = [value[0].numel() for value in self.like.values()]
         parts = vectors.split(sizes, dim=1)
         return {n: p.view(-1, *v.shape[1:]) for (n, v), p in zip(self.like.items(), parts, strict=True)}
-
-
-def _seed(rng: torch.Generator) -> int:
-    return int(torch.randint(2**62, (1,), generator=rng))
-
-

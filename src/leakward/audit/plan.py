@@ -1,0 +1,239 @@
+"""A ``Plan``: everything an audit is asked to do, in one TOML file."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from leakward import registry
+from leakward.attacks import Attack
+from leakward.errors import PlanError
+from leakward.federated import Defense, LocalTraining, NoDefense
+from leakward.settings import parse, plain_fields
+from leakward.threat import Knowledge
+
+Plain = int | float | str | bool
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """The ``[data]`` table.
+
+    Attributes:
+        name: Registry name, or the path of an ``.npz`` file or image folder.
+        path: Where the data lies, if not in the usual places.
+        size: Height and width in pixels, where the source can be resized.
+        count: Number of images, where the source can be cut.
+        seed: Of a procedural source, and of splits that the source leaves open.
+        clients: Sites the training split is divided among; the audit is of the first.
+        alpha: Dirichlet concentration of the division; 0 means identically distributed sites.
+        site_images: Images of the site among which reconstructions are identified, at least 2.
+    """
+
+    name: str = "phantom"
+    path: str | None = None
+    size: int | None = None
+    count: int | None = None
+    seed: int = 0
+    clients: int = 1
+    alpha: float = 0.0
+    site_images: int = 256
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The ``[model]`` table: ``name``, and any option of that architecture.
+
+    Attributes:
+        name: Registry name, or ``package.module:factory``.
+        options: Keyword arguments of the factory.
+    """
+
+    name: str = "convnet"
+    options: Mapping[str, Plain] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AuditSettings:
+    """The ``[audit]`` table.
+
+    Attributes:
+        victims: Updates attacked per cell and seed, at least 1; each holds ``recipe.batch_images`` images.
+        seeds: Independent repetitions, each with weights, victims and randomness of its own.
+        knowledge: Levels at which every defence is attacked.
+        labels: Whether labels are ``inferred`` by the attacker or ``granted``.
+        images: Whether pictures are kept in the run folder and shown in the report.
+        confidence: Of intervals, in (0, 1).
+    """
+
+    victims: int = 8
+    seeds: tuple[int, ...] = (0,)
+    knowledge: tuple[Knowledge, ...] = ("unaware", "aware")
+    labels: Literal["inferred", "granted"] = "inferred"
+    images: bool = True
+    confidence: float = 0.95
+
+
+@dataclass(frozen=True)
+class UtilitySettings:
+    """The ``[utility]`` table: how accuracy with each defence is measured.
+
+    Attributes:
+        epochs: Passes over the site's images; 0 leaves utility out.
+        batch_size: Images per step.
+        optimizer: Applied to the gradients that the client sends.
+        learning_rate: Of that optimiser.
+        train_images: At most this many of the site's images; 0 means all.
+        delta: At which epsilon is stated, where a defence proves one.
+    """
+
+    epochs: int = 10
+    batch_size: int = 64
+    optimizer: Literal["sgd", "adam"] = "adam"
+    learning_rate: float = 1e-3
+    train_images: int = 0
+    delta: float = 1e-5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to audit; equal plans give equal tables.
+
+    Attributes:
+        data: Where the images come from.
+        model: Which network.
+        recipe: What a client does in a round.
+        audit: How many victims, seeds and levels of knowledge.
+        utility: How accuracy is measured.
+        attacks: At least one.
+        defenses: ``NoDefense`` is always among them and comes first: it is the positive control.
+    """
+
+    data: DataSettings
+    model: ModelSettings
+    recipe: LocalTraining
+    audit: AuditSettings
+    utility: UtilitySettings
+    attacks: tuple[Attack, ...]
+    defenses: tuple[Defense, ...]
+
+
+TABLES: dict[str, type[Any]] = {
+    "data": DataSettings,
+    "recipe": LocalTraining,
+    "audit": AuditSettings,
+    "utility": UtilitySettings,
+}
+
+
+def quick_plan() -> dict[str, Any]:
+    """Return the built-in plan, as plain tables."""
+    return tomllib.loads(files("leakward.audit").joinpath("quick.toml").read_text(encoding="utf-8"))
+
+
+def read_plan(path: Path) -> dict[str, Any]:
+    """Read a plan file as plain tables.
+
+    Raises:
+        PlanError: If it is missing or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PlanError(f"plan {path}: expected a readable file, got: {error.strerror}; check the path") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise PlanError(f"plan {path}: expected TOML, got: {error}; mend that line") from error
+
+
+def make_plan(tables: Mapping[str, Any]) -> Plan:
+    """Check plain tables and return the plan.
+
+    Raises:
+        PlanError: Lists every problem with its place and what is allowed.
+    """
+    known = {*TABLES, "model", "attack", "defense"}
+    problems = [f"unknown table [{name}]; allowed: {', '.join(sorted(known))}" for name in tables if name not in known]
+    made: dict[str, Any] = {}
+    for name, kind in TABLES.items():
+        made[name], found = parse(kind, _table(tables, name, problems), f"[{name}]")
+        problems += found
+    model = dict(_table(tables, "model", problems))
+    made["model"] = ModelSettings(str(model.pop("name", "convnet")), model)
+    made["attacks"] = _family("attacks", "attack", tables.get("attack", []), problems)
+    made["defenses"] = _family("defenses", "defense", tables.get("defense", []), problems)
+    if not made["attacks"] and not problems:
+        problems.append("[[attack]]: expected at least one, got none")
+    if not problems:
+        problems += _out_of_range(made)
+    if problems:
+        raise PlanError("the plan has problems:\n" + "\n".join(f"  - {problem}" for problem in problems))
+    made["defenses"] = (NoDefense(), *(d for d in dict.fromkeys(made["defenses"]) if d != NoDefense()))
+    return Plan(**made)
+
+
+def plain(plan: Plan) -> dict[str, Any]:
+    """Return a plan as the plain tables it can be made from again, every default written out."""
+    tables = {name: plain_fields(getattr(plan, name)) for name in TABLES}
+    tables["data"] = {key: value for key, value in tables["data"].items() if value is not None}
+    return tables | {
+        "model": {"name": plan.model.name, **plan.model.options},
+        "attack": [{"name": registry.name_of("attacks", type(a)), **plain_fields(a)} for a in plan.attacks],
+        "defense": [{"name": registry.name_of("defenses", type(d)), **plain_fields(d)} for d in plan.defenses],
+    }
+
+
+def label(family: registry.Family, part: Attack | Defense) -> str:
+    """Return a short name: the registry name, and the settings that are not defaults."""
+    name, default = registry.name_of(family, type(part)), type(part)()
+    own = {key: value for key, value in plain_fields(part).items() if value != getattr(default, key)}
+    return name + (f"({', '.join(f'{key}={value}' for key, value in own.items())})" if own else "")
+
+
+def _table(tables: Mapping[str, Any], name: str, problems: list[str]) -> Mapping[str, Any]:
+    table = tables.get(name, {})
+    if isinstance(table, Mapping):
+        return table
+    problems.append(f"[{name}]: expected a table, got {table!r}")
+    return {}
+
+
+def _family(family: registry.Family, table: str, items: Any, problems: list[str]) -> tuple[Any, ...]:
+    if not isinstance(items, Sequence) or not all(isinstance(item, Mapping) for item in items):
+        problems.append(f"[[{table}]]: expected repeated tables, got {items!r}")
+        return ()
+    made: list[Any] = []
+    for number, item in enumerate(items, start=1):
+        settings = dict(item)
+        place, name = f"[[{table}]] {number}", settings.pop("name", None)
+        if name not in registry.names(family):
+            problems.append(f"{place}: unknown name {name!r}; allowed: {', '.join(sorted(registry.names(family)))}")
+            continue
+        part, found = parse(registry.load(family, name), settings, f"{place} {name}")
+        problems += found
+        made += [part] if part is not None else []
+    return tuple(made)
+
+
+def _out_of_range(made: Mapping[str, Any]) -> list[str]:
+    data, audit, utility = made["data"], made["audit"], made["utility"]
+    images = audit.victims * made["recipe"].batch_images
+    rules = (
+        ("[data] clients", data.clients, "at least 1", data.clients >= 1),
+        ("[data] alpha", data.alpha, "at least 0", data.alpha >= 0),
+        ("[data] site_images", data.site_images, "at least 2", data.site_images >= 2),
+        ("[audit] victims", audit.victims, "at least 1", audit.victims >= 1),
+        ("[audit] victims", audit.victims, f"at most {data.site_images} images in all, not {images}; lower victims or "
+         "batch_images, or raise site_images", images <= data.site_images),
+        ("[audit] seeds", audit.seeds, "at least one, all different", 0 < len(set(audit.seeds)) == len(audit.seeds)),
+        ("[audit] knowledge", audit.knowledge, "at least 'aware'", "aware" in audit.knowledge),
+        ("[audit] confidence", audit.confidence, "a number in (0, 1)", 0 < audit.confidence < 1),
+        ("[utility] epochs", utility.epochs, "at least 0", utility.epochs >= 0),
+        ("[utility] batch_size", utility.batch_size, "at least 1", utility.batch_size >= 1),
+        ("[utility] learning_rate", utility.learning_rate, "a positive number", utility.learning_rate > 0),
+        ("[utility] delta", utility.delta, "a number in (0, 1)", 0 < utility.delta < 1),
+    )  # fmt: skip
+    return [f"{place}: expected {expected}, got {value!r}" for place, value, expected, ok in rules if not ok]
+
+
