@@ -66,11 +66,33 @@ class Attack(ABC):
 
         Returns:
             One reconstruction per observation, ``not-applicable`` where a need is missing.
+
+        Raises:
+            ValueError: If observations differ in what has to be common to all.
         """
         able = [self._able(observation) for observation in observations]
-        found = iter(self.attack([o for o, ok in zip(observations, able, strict=True) if ok], rng, progress) if any(able) else [])
+        given = [observation for observation, ok in zip(observations, able, strict=True) if ok]
+        _require_alike(given)
+        found = iter(self.attack(given, rng, progress) if given else [])
         return [next(found) if ok else NOT_APPLICABLE for ok in able]
 
     def _able(self, observation: Observation) -> bool:
         held = all(getattr(observation, need) is not None for need in self.needs)
         return held and self.applies(observation)
+
+
+def _require_alike(observations: Sequence[Observation]) -> None:
+    """One client is replayed for all of them: a victim of another would be attacked with the wrong one."""
+    for observation in observations:
+        first = observations[0]
+        for what, one, other in (
+            ("task", first.task.spec, observation.task.spec),
+            ("recipe", first.recipe, observation.recipe),
+            ("threat model", first.threat, observation.threat),
+            ("defence", first.defense, observation.defense),
+            ("number of images", first.update.images, observation.update.images),
+        ):
+            if one != other:
+                raise ValueError(
+                    f"recover: expected observations of one {what}, got {one!r} and {other!r}; recover them separately"
+                )

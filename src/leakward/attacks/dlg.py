@@ -21,6 +21,7 @@ from typing import ClassVar
 import torch
 
 from leakward.attacks.attack import Attack, Reconstruction
+from leakward.attacks.fields import check, whole
 from leakward.attacks.matching import squared_distance
 from leakward.attacks.replay import gather
 from leakward.attacks.solvers import LBFGS, Draws, Problem, Progress
@@ -36,8 +37,8 @@ class DLG(Attack):
     Attributes:
         evaluations: Function values per start, at least 1.
         restarts: Starts per victim, at least 1; the smallest objective is kept.
-        history: Curvature pairs of L-BFGS.
-        averaged: Draws of a defence's randomness that an aware attacker averages over.
+        history: Curvature pairs of L-BFGS, at least 1.
+        averaged: Draws of a defence's randomness that an aware attacker averages over, at least 1.
     """
 
     evaluations: int = 3000
@@ -47,11 +48,20 @@ class DLG(Attack):
 
     paper: ClassVar[str] = "Zhu, Liu and Han 2019, arXiv:1906.08935"
 
+    def __post_init__(self) -> None:
+        check(
+            self,
+            whole("evaluations", self.evaluations),
+            whole("restarts", self.restarts),
+            whole("history", self.history),
+            whole("averaged", self.averaged),
+        )
+
     def attack(
         self, observations: Sequence[Observation], rng: torch.Generator, progress: Progress
     ) -> list[Reconstruction]:
         """Recover images and labels."""
-        victims = gather(observations, restarts=self.restarts, averaged=self.averaged)
+        victims = gather(observations, restarts=self.restarts, averaged=self.averaged, labels=False)
         classes = observations[0].task.spec.num_classes
         shape = observations[0].shape
 

@@ -22,8 +22,9 @@ from typing import ClassVar
 import torch
 
 from leakward.attacks.attack import Attack, Reconstruction
+from leakward.attacks.fields import check, whole
 from leakward.attacks.matching import squared_distance
-from leakward.attacks.replay import gather
+from leakward.attacks.replay import gather, labels_known
 from leakward.attacks.solvers import LBFGS, Draws, Problem, Progress
 from leakward.attacks.solvers.problem import Victim
 from leakward.threat import Observation
@@ -47,6 +48,19 @@ class IDLG(Attack):
     averaged: int = 4
 
     paper: ClassVar[str] = "Zhao, Mopuri and Bilen 2020, arXiv:2001.02610"
+
+    def __post_init__(self) -> None:
+        check(
+            self,
+            whole("evaluations", self.evaluations),
+            whole("restarts", self.restarts),
+            whole("history", self.history),
+            whole("averaged", self.averaged),
+        )
+
+    def applies(self, observation: Observation) -> bool:
+        """Return whether the labels are granted or can be read off the message."""
+        return labels_known(observation)
 
     def attack(
         self, observations: Sequence[Observation], rng: torch.Generator, progress: Progress

@@ -26,9 +26,10 @@ from typing import ClassVar
 import torch
 
 from leakward.attacks.attack import Attack, Reconstruction
+from leakward.attacks.fields import check, not_negative, positive, whole
 from leakward.attacks.matching import cosine_distance
 from leakward.attacks.priors import total_variation
-from leakward.attacks.replay import gather
+from leakward.attacks.replay import gather, labels_known
 from leakward.attacks.solvers import Adam, Draws, Problem, Progress
 from leakward.attacks.solvers.problem import Victim
 from leakward.threat import Observation
@@ -54,6 +55,20 @@ class InvertingGradients(Attack):
     averaged: int = 1
 
     paper: ClassVar[str] = "Geiping et al. 2020, arXiv:2003.14053"
+
+    def __post_init__(self) -> None:
+        check(
+            self,
+            whole("iterations", self.iterations),
+            positive("learning_rate", self.learning_rate),
+            not_negative("total_variation", self.total_variation),
+            whole("restarts", self.restarts),
+            whole("averaged", self.averaged),
+        )
+
+    def applies(self, observation: Observation) -> bool:
+        """Return whether the labels are granted or can be read off the message."""
+        return labels_known(observation)
 
     def attack(
         self, observations: Sequence[Observation], rng: torch.Generator, progress: Progress

@@ -7,11 +7,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.func import vmap
+from torch.utils import _pytree as pytree
 
 from leakward.attacks.attack import Reconstruction
 from leakward.attacks.labels import counted_labels, single_label
 from leakward.attacks.solvers import Draws, Solution, Status
 from leakward.attacks.solvers.problem import Victim
+from leakward.errors import ModelError
 from leakward.federated import Defense, NoDefense, client_update
 from leakward.tape import Draw, Tape, sample
 from leakward.threat import Observation
@@ -63,8 +65,8 @@ class Victims:
 
     Attributes:
         replay: The client they have in common.
-        tensors: Of each victim, (v *shape): ``message``, ``labels``, and where they differ or are needed
-            ``weight``, ``state`` and ``randomness``.
+        tensors: Of each victim, (v *shape): ``message``, and where they differ or are needed ``labels``, ``weight``,
+            ``state`` and ``randomness``.
         restarts: Starts per victim; trials are ordered victim by victim.
     """
 
@@ -75,11 +77,11 @@ class Victims:
     @property
     def trials(self) -> int:
         """Return t = victims x restarts."""
-        return len(self.tensors["labels"]) * self.restarts
+        return len(next(iter(self.tensors["message"].values()))) * self.restarts
 
     def for_trials(self) -> Victim:
         """Return the tensors of every trial, (t *shape)."""
-        return torch.utils._pytree.tree_map(lambda v: v.repeat_interleave(self.restarts, dim=0), self.tensors)
+        return pytree.tree_map(lambda v: v.repeat_interleave(self.restarts, dim=0), self.tensors)
 
     def choose(self, solution: Solution, labels: Int[Tensor, "t b"]) -> list[Reconstruction]:
         """Return each victim's restart with the smallest objective."""
@@ -98,22 +100,37 @@ class Victims:
 
 
 def gather(
-    observations: Sequence[Observation], *, restarts: int, averaged: int, dtype: torch.dtype = torch.float32
+    observations: Sequence[Observation],
+    *,
+    restarts: int,
+    averaged: int,
+    labels: bool = True,
+    dtype: torch.dtype = torch.float32,
 ) -> Victims:
-    """Lay observations of one task, recipe and threat model side by side."""
+    """Lay observations of one task, recipe and threat model side by side.
+
+    Args:
+        observations: At least one.
+        restarts: Starts per victim.
+        averaged: Draws of a defence's randomness whose messages are averaged.
+        labels: Whether the attack wants labels, granted or inferred; without, ``tensors`` holds none.
+        dtype: The attack's precision.
+    """
     first = observations[0]
     knowledge = first.threat.knowledge
     defense = {"unaware": NoDefense(), "aware": first.defense.replay(), "oracle": first.defense}[knowledge]
     state = cast(first.state, dtype)
     replay = Replay(first, defense, state, _requests(first, defense, state), averaged)
     evidence = [
-        o.defense.evidence(o.update.tensors, o.update.images, o.recipe) if knowledge == "aware" else None for o in observations
+        o.defense.evidence(o.update.tensors, o.update.images, o.recipe) if knowledge == "aware" else None
+        for o in observations
     ]
     messages = [o.update.tensors if e is None else e.message for o, e in zip(observations, evidence, strict=True)]
     tensors: dict[str, Victim] = {
         "message": _stack([cast(message, dtype) for message in messages]),
-        "labels": torch.stack([infer_labels(o) if o.labels is None else o.labels for o in observations]),
     }
+    if labels:
+        tensors["labels"] = torch.stack([infer_labels(o) if o.labels is None else o.labels for o in observations])
     weights = [e.weight for e in evidence if e is not None]
     if any(not bool((w == 1).all()) for weight in weights for w in weight.values()):
         tensors["weight"] = _stack([cast(weight, dtype) for weight in weights])
@@ -125,6 +142,14 @@ def gather(
             for values in zip(*(o.randomness for o in observations if o.randomness), strict=True)
         )
     return Victims(replay, tensors, restarts)
+
+
+def labels_known(observation: Observation) -> bool:
+    """Return whether the labels are granted, or the last layer is one they can be read off."""
+    try:
+        return observation.labels is not None or bool(observation.task.classifier)
+    except ModelError:
+        return False
 
 
 def infer_labels(observation: Observation) -> Int[Tensor, " b"]:

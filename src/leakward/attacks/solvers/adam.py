@@ -6,11 +6,12 @@ The step is Adam's (Kingma and Ba 2015, arXiv:1412.6980); ``signed`` feeds it th
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from leakward.attacks.fields import check, one_of, positive, whole
 from leakward.attacks.solvers.evaluate import Evaluate, Strategy, solve_in_chunks
 from leakward.attacks.solvers.problem import Problem, Progress, Solution, Status
 from leakward.federated import optim
@@ -36,6 +37,14 @@ class Adam:
     learning_rate: float
     schedule: Schedule = "constant"
     signed: bool = False
+
+    def __post_init__(self) -> None:
+        check(
+            self,
+            whole("iterations", self.iterations),
+            positive("learning_rate", self.learning_rate),
+            one_of("schedule", self.schedule, get_args(Schedule)),
+        )
 
     def solve(
         self,

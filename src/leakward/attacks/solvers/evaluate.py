@@ -138,7 +138,8 @@ def _scaled(progress: Progress, done: float, share: float, fraction: float) -> N
 
 def _together(problem: Problem) -> Problem:
     """Return the problem with its start on the device of its victims."""
-    device = pytree.tree_leaves(problem.victims)[0].device
+    leaves = pytree.tree_leaves((problem.victims, problem.start))
+    device = leaves[0].device
     return replace(problem, start={name: value.to(device) for name, value in problem.start.items()})
 
 
@@ -164,15 +165,23 @@ def _loop(single: Callable[..., tuple[Tensors, Tensor]]) -> Callable[..., tuple[
 
 
 def _compiled(vectorised: Callable[..., tuple[Tensors, Tensor]]) -> Callable[..., tuple[Tensors, Tensor]]:
-    """Trace once per shape to plain tensor operations, which compile without a trace of Python left."""
+    """Trace once to plain tensor operations, which compile without a trace of Python left.
+
+    Trials that stop make later calls smaller, and every size would cost another compilation: smaller calls are filled up
+    with copies of their first trial instead.
+    """
     traced: dict[int, Any] = {}
 
     def evaluate(candidates: Tensors, victims: Victim, draws: Draws) -> tuple[Tensors, Tensor]:
         count = len(next(iter(candidates.values())))
-        if count not in traced:
-            traced[count] = torch.compile(make_fx(vectorised)(candidates, victims, draws))
+        size = min((known for known in traced if known >= count), default=count)
+        index = torch.arange(size, device=next(iter(candidates.values())).device)
+        index = torch.where(index < count, index, 0)
+        candidates, victims = select(candidates, index), select(victims, index)
+        if size not in traced:
+            traced[size] = torch.compile(make_fx(vectorised)(candidates, victims, draws))
         with torch.no_grad():
-            return traced[count](candidates, victims, draws)
+            return select(traced[size](candidates, victims, draws), slice(count))
 
     return evaluate
 

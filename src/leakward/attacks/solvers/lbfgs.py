@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from leakward.attacks.fields import check, not_negative, whole
 from leakward.attacks.solvers.evaluate import Evaluate, Strategy, solve_in_chunks
 from leakward.attacks.solvers.history import History
 from leakward.attacks.solvers.problem import Draws, Problem, Progress, Solution, Status, select
@@ -36,6 +37,14 @@ class LBFGS:
     evaluations: int
     history: int = 100
     tolerance: float = 0.0
+
+    def __post_init__(self) -> None:
+        check(
+            self,
+            whole("evaluations", self.evaluations),
+            whole("history", self.history),
+            not_negative("tolerance", self.tolerance),
+        )
 
     def solve(
         self,
@@ -77,7 +86,7 @@ class LBFGS:
         history = History.empty(x, self.history)
         search = Search.start(-g, g, f, first=True)
         for tick in range(1, self.evaluations):
-            running = alive & (f > self.tolerance)
+            running = alive & (f > self.tolerance) & g.any(1)  # no gradient, no direction to search along
             index = everyone[running]
             if not len(index):
                 break

@@ -130,7 +130,7 @@ TABLES: dict[str, type[Any]] = {
 
 def quick_plan() -> dict[str, Any]:
     """Return the built-in plan, as plain tables."""
-    return tomllib.loads(files("leakward.audit").joinpath("quick.toml").read_text(encoding="utf-8"))
+    return tomllib.loads(files("leakward.auditing").joinpath("quick.toml").read_text(encoding="utf-8"))
 
 
 def read_plan(path: Path) -> dict[str, Any]:

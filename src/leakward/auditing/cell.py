@@ -1,0 +1,108 @@
+"""``Cell``: one point of the grid. Its content hash is its id, its seed source and its file name."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from leakward import __version__, registry
+from leakward.attacks import Attack
+from leakward.auditing.plan import Plan, label, plain
+from leakward.federated import Defense, NoDefense
+from leakward.settings import plain_fields
+from leakward.threat import Knowledge
+from leakward.types import generator
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One attack on one defence at one level of knowledge and one seed.
+
+    Attributes:
+        attack: Run against every victim.
+        defense: Switched on at the client.
+        knowledge: What the attacker knows of it.
+        seed: Of this repetition.
+    """
+
+    attack: Attack
+    defense: Defense
+    knowledge: Knowledge
+    seed: int
+
+
+def cells(plan: Plan) -> Iterator[Cell]:
+    """Yield the grid of a plan, the undefended client first; there is nothing to be unaware of without a defence."""
+    for seed in plan.audit.seeds:
+        for defense in plan.defenses:
+            for knowledge in ("aware",) if defense == NoDefense() else plan.audit.knowledge:
+                for attack in plan.attacks:
+                    yield Cell(attack, defense, knowledge, seed)
+
+
+def digest(content: Mapping[str, Any]) -> str:
+    """Return 16 hexadecimal digits that stand for plain content and this version of Leakward."""
+    text = json.dumps({"leakward": __version__, **content}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def cell_id(plan: Plan, cell: Cell, fingerprint: str) -> str:
+    """Return the content hash of a cell: everything its numbers depend on, and nothing else.
+
+    Args:
+        plan: It belongs to.
+        cell: One point of its grid.
+        fingerprint: Of the images themselves.
+    """
+    tables = plain(plan)
+    audit = {key: tables["audit"][key] for key in ("victims", "labels")}
+    return digest(
+        {
+            "images": fingerprint,
+            "audit": audit,
+            "attack": {"name": registry.name_of("attacks", type(cell.attack)), **plain_fields(cell.attack)},
+            "defense": _plain_defense(cell.defense),
+            "knowledge": cell.knowledge,
+            "seed": cell.seed,
+            **{name: tables[name] for name in ("data", "model", "recipe", "utility")},
+        }
+    )
+
+
+def training_id(plan: Plan, defense: Defense, seed: int, fingerprint: str) -> str:
+    """Return the content hash of one training for utility."""
+    tables = plain(plan)
+    return digest(
+        {
+            "images": fingerprint,
+            "defense": _plain_defense(defense),
+            "seed": seed,
+            **{name: tables[name] for name in ("data", "model", "recipe", "utility")},
+        }
+    )
+
+
+def stream(*words: str | int) -> torch.Generator:
+    """Return a generator for a purpose named by ``words``; equal words, equal numbers."""
+    return generator(int(digest({"stream": [str(word) for word in words]}), 16) >> 1)
+
+
+def factors(plan: Plan, cell: Cell) -> dict[str, Any]:
+    """Return the columns that name a cell in every table."""
+    recipe = plan.recipe
+    return {
+        "data": plan.data.name,
+        "model": plan.model.name,
+        "attack": label("attacks", cell.attack),
+        "defense": label("defenses", cell.defense),
+        "knowledge": cell.knowledge,
+        "recipe": f"{recipe.share}, {recipe.batch_images} images, {recipe.mode} mode",
+        "seed": cell.seed,
+    }
+
+
+def _plain_defense(defense: Defense) -> dict[str, Any]:
+    return {"name": registry.name_of("defenses", type(defense)), **plain_fields(defense)}

@@ -1,0 +1,128 @@
+"""The site under audit: its private images, the public ones, and the agreed task."""
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from leakward.auditing.cell import stream
+from leakward.auditing.plan import Plan
+from leakward.data import Dataset, dirichlet, iid, load_data
+from leakward.errors import DataError
+from leakward.federated import Round, run_round
+from leakward.federated.defense import Defense
+from leakward.models import Task, TaskSpec, build_task, initial_state
+from leakward.types import Batch, Tensors
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """Everything an audit takes its images from.
+
+    Attributes:
+        data: The site's share of the training split as ``train``; ``val`` is public, ``test`` is for utility.
+        task: Agreed by the federation.
+        gallery: The images among which reconstructions are identified, all different.
+        gallery_labels: Their classes.
+        fingerprint: Of every pixel and label.
+        device: Where the arithmetic runs.
+    """
+
+    data: Dataset
+    task: Task
+    gallery: Float[Tensor, "g c h w"]
+    gallery_labels: Int[Tensor, " g"]
+    fingerprint: str
+    device: torch.device
+
+    @property
+    def mean_image(self) -> Float[Tensor, "c h w"]:
+        """Return the mean of the public images: the guess that needs no attack."""
+        return self.data.subset("val")[0].mean(0)
+
+    def initial_state(self, seed: int) -> Tensors:
+        """Return the weights every cell of this seed starts from."""
+        state = initial_state(self.task, stream("weights", seed))
+        return {name: value.to(self.device) for name, value in state.items()}
+
+    def victims(self, plan: Plan, seed: int) -> Int[Tensor, "v b"]:
+        """Return which images of the gallery are attacked: one row per update, the same for every defence."""
+        size = plan.recipe.batch_images
+        order = torch.randperm(len(self.gallery), generator=stream("victims", seed))
+        return order[: plan.audit.victims * size].view(-1, size)
+
+    def rounds(self, plan: Plan, defense: Defense, seed: int, state: Tensors) -> list[Round]:
+        """Let the client send one update for every victim."""
+        made: list[Round] = []
+        for number, index in enumerate(self.victims(plan, seed)):
+            batch = Batch(self.gallery[index].to(self.device), self.gallery_labels[index].to(self.device))
+            rng = stream("client", repr(defense), seed, number)
+            made.append(run_round(self.task, state, batch, plan.recipe, defense, rng))
+        return made
+
+
+def open_site(plan: Plan, device: torch.device) -> Site:
+    """Load the data of a plan and build its task.
+
+    Raises:
+        DataError: If the site has fewer different images than the plan needs.
+        ModelError: If the network does not fit the images.
+    """
+    source = plan.data
+    data = load_data(source.name, path=source.path, size=source.size, count=source.count, seed=source.seed)
+    data = _share(data, plan)
+    mean, std = _constants(plan, data)
+    spec = TaskSpec(plan.model.name, data.image_shape, len(data.classes), dict(plan.model.options), mean, std)
+    gallery = _different(data, source.site_images)
+    needed = plan.audit.victims * plan.recipe.batch_images
+    if len(gallery) < needed:
+        raise DataError(
+            f"data {data.name!r}: expected at least {needed} different images at the site for {plan.audit.victims} victims, "
+            f"got {len(gallery)}; lower victims or batch_images"
+        )
+    return Site(data, build_task(spec), data.images[gallery], data.labels[gallery], fingerprint(data), device)
+
+
+def fingerprint(data: Dataset) -> str:
+    """Return a hash of every pixel, label and split."""
+    parts = (data.images, data.labels, *(data.splits[name] for name in sorted(data.splits)))
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(str(tuple(part.shape)).encode())
+        found.update(part.contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+def _share(data: Dataset, plan: Plan) -> Dataset:
+    """Return the data with the first client's share as its training split."""
+    if plan.data.clients == 1:
+        return data
+    index, rng = data.splits["train"], stream("partition", plan.data.seed)
+    labels = data.labels[index]
+    if plan.data.alpha:
+        parts = dirichlet(labels, plan.data.clients, plan.data.alpha, rng)
+    else:
+        parts = iid(labels, plan.data.clients, rng)
+    return replace(data, splits={**data.splits, "train": index[parts[0]]})
+
+
+def _different(data: Dataset, most: int) -> Int[Tensor, " g"]:
+    """Return up to ``most`` of the site's images, no two alike, in a fixed random order."""
+    index = data.splits["train"]
+    index = index[torch.randperm(len(index), generator=stream("gallery"))]
+    chosen: dict[bytes, int] = {}
+    for i in index.tolist():
+        chosen.setdefault(data.images[i].numpy().tobytes(), i)
+        if len(chosen) == most:
+            break
+    return torch.tensor(list(chosen.values()))
+
+
+def _constants(plan: Plan, data: Dataset) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return what images are normalised with; LeNet and its attacks work on [0, 1] as their paper does."""
+    if plan.model.name == "lenet":
+        return (), ()
+    channels = data.image_shape[0]
+    return data.mean or (0.5,) * channels, data.std or (0.5,) * channels

@@ -1,0 +1,201 @@
+"""From tables to ``summary.json``: what others read, and the report shows."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+import torch
+
+from leakward import __version__
+from leakward.auditing.controls import consistency, negative, positive
+from leakward.auditing.plan import Plan, label
+from leakward.auditing.site import Site
+from leakward.auditing.verdict import Verdict, judge, with_controls
+from leakward.metrics import METRICS, Summary, summarise
+
+SCHEMA = 1
+Rows = Sequence[Mapping[str, Any]]
+MEANINGS = {
+    "unaware": "The server knows of no defence and replays the undefended client; what papers usually report.",
+    "aware": "The server knows which defence is on and its public settings, not its random draws or private helpers.",
+    "oracle": "The server is also given the random draws of the client: a diagnostic, not an attacker to expect.",
+}
+
+
+def summarise_run(
+    plan: Plan, site: Site, cells: Rows, scores: Rows, utility: Rows, checks: Sequence[Sequence[Any]]
+) -> dict[str, Any]:
+    """Return the summary of a run.
+
+    Args:
+        plan: That was run.
+        site: It was run on.
+        cells: Rows of ``cells.parquet``.
+        scores: Rows of ``scores.parquet``.
+        utility: Rows of ``utility.parquet``.
+        checks: Name, outcome and finding of every check of an undefended observation.
+    """
+    frame = _frame(plan, cells, scores)
+    chance = 1 / len(site.gallery)
+    levels = {label("defenses", defense): _levels(plan, frame, label("defenses", defense)) for defense in plan.defenses}
+    alone = {name: judge(level.get("aware", {}), chance, len(plan.attacks)) for name, level in levels.items()}
+    consistent = consistency(checks)
+    verdicts = {name: with_controls(v, alone["none"], consistent["passed"]) for name, v in alone.items()}
+    return {
+        "schema": SCHEMA,
+        "leakward": __version__,
+        "verdict": _overall(verdicts, frame, levels, chance),
+        "defenses": [_defense(plan, name, verdicts[name], levels[name], utility) for name in levels],
+        "cells": [_cell(plan, row, frame) for row in cells],
+        "utility": _final(utility),
+        "controls": {
+            "positive": positive(alone["none"]),
+            "negative": negative(site, plan, frame, chance),
+            "consistency": consistent,
+        },
+        "threat": {
+            "levels": [{"level": level, "meaning": MEANINGS[level]} for level in plan.audit.knowledge],
+            "labels": plan.audit.labels,
+        },
+        "limits": _limits(plan, site),
+    }
+
+
+def _frame(plan: Plan, cells: Rows, scores: Rows) -> pd.DataFrame:
+    """Return one row per score with the factors of its cell, and the update that its image came from."""
+    factors = pd.DataFrame(list(cells)).rename(columns={"id": "cell"})
+    frame = pd.DataFrame(list(scores), columns=["cell", "victim", "metric", "value"]).merge(factors, on="cell")
+    frame["group"] = frame["seed"].astype(str) + "/" + (frame["victim"] // plan.recipe.batch_images).astype(str)
+    return frame
+
+
+def _levels(plan: Plan, frame: pd.DataFrame, defense: str) -> dict[str, dict[str, Summary]]:
+    """Return each measure's worst case per image over attacks, by level of knowledge."""
+    own = frame[frame["defense"] == defense]
+    found: dict[str, dict[str, Summary]] = {}
+    for level, rows in own.groupby("knowledge"):
+        found[str(level)] = {}
+        for metric, values in rows.groupby("metric"):
+            best = "max" if METRICS[str(metric)].leaks_more == "higher" else "min"
+            worst = values.groupby(["group", "seed", "victim"])["value"].agg(best).reset_index()
+            found[str(level)][str(metric)] = _summary(plan, worst, str(metric))
+    return found
+
+
+def _summary(plan: Plan, rows: pd.DataFrame, metric: str) -> Summary:
+    groups = torch.tensor(pd.factorize(rows["group"])[0].tolist())
+    values = torch.tensor(rows["value"].tolist(), dtype=torch.float64)
+    return summarise(values, groups, METRICS[metric], level=plan.audit.confidence)
+
+
+def _plain(summary: Summary) -> dict[str, float | None]:
+    values = {key: asdict(summary)[key] for key in ("mean", "low", "high", "worst")}
+    return {key: None if v is None or not math.isfinite(v) else round(v, 6) for key, v in values.items()}
+
+
+def _overall(
+    verdicts: Mapping[str, Verdict],
+    frame: pd.DataFrame,
+    levels: Mapping[str, Mapping[str, Mapping[str, Summary]]],
+    chance: float,
+) -> dict[str, Any]:
+    """Return the verdict on what was asked: the defences of the plan, or the undefended client if there are none."""
+    asked = {name: v for name, v in verdicts.items() if name != "none"} or dict(verdicts)
+    order = ("leaks", "inconclusive", "no leak found")
+    worst = min(asked, key=lambda name: (order.index(asked[name].status), -_mean(levels[name])))
+    verdict = asked[worst]
+    place = "Without a defence" if worst == "none" else f"With {worst}, against an attacker who knows it"
+    return {
+        "status": verdict.status,
+        "reason": f"{place}: {verdict.reason}",
+        "worst": _worst(frame, levels[worst], worst, chance),
+    }
+
+
+def _mean(level: Mapping[str, Mapping[str, Summary]]) -> float:
+    return level["aware"]["identified"].mean if level.get("aware") else 0.0
+
+
+def _worst(
+    frame: pd.DataFrame, level: Mapping[str, Mapping[str, Summary]], defense: str, chance: float
+) -> dict[str, Any]:
+    own = frame[(frame["defense"] == defense) & (frame["knowledge"] == "aware") & (frame["metric"] == "identified")]
+    if own.empty:
+        return {}
+    cell = own.groupby("cell")["value"].mean().idxmax()
+    attack = own[own["cell"] == cell]["attack"].iloc[0]
+    found = level["aware"]["identified"]
+    return {
+        "cell": cell,
+        "defense": defense,
+        "attack": attack,
+        "metric": "identified",
+        "value": round(found.mean, 6),
+        "low": found.low,
+        "high": found.high,
+        "victims": found.count,
+        "chance": chance,
+    }
+
+
+def _defense(
+    plan: Plan, name: str, verdict: Verdict, levels: Mapping[str, Mapping[str, Summary]], utility: Rows
+) -> dict[str, Any]:
+    last = next((row for row in _final(utility) if row["defense"] == name), {})
+    proven = next((row for row in utility if row["defense"] == name), {})
+    images = max((summary.count for level in levels.values() for summary in level.values()), default=0)
+    return {
+        "defense": name,
+        "name": name.partition("(")[0],
+        "verdict": asdict(verdict),
+        "levels": {level: {m: _plain(s) for m, s in found.items()} for level, found in levels.items()},
+        "victims": images,
+        "updates": plan.audit.victims * len(plan.audit.seeds),
+        "accuracy": last.get("accuracy"),
+        "f1_macro": last.get("f1_macro"),
+        "epsilon": proven.get("epsilon"),
+        "delta": proven.get("delta"),
+        "accountant": proven.get("accountant"),
+    }
+
+
+def _cell(plan: Plan, row: Mapping[str, Any], frame: pd.DataFrame) -> dict[str, Any]:
+    own = frame[frame["cell"] == row["id"]]
+    metrics = {str(m): _plain(_summary(plan, values, str(m))) for m, values in own.groupby("metric")}
+    return dict(row) | {"metrics": metrics}
+
+
+def _final(utility: Rows) -> list[dict[str, Any]]:
+    """Return each defence's last epoch, averaged over seeds."""
+    if not utility:
+        return []
+    frame = pd.DataFrame(list(utility))
+    last = frame[frame["round"] == frame["rounds"]]
+    mean = last.groupby("defense", sort=False)[["accuracy", "f1_macro", "rounds", "clients"]].mean().reset_index()
+    return [
+        {
+            "defense": row["defense"],
+            "accuracy": round(row["accuracy"], 6),
+            "f1_macro": round(row["f1_macro"], 6),
+            "rounds": int(row["rounds"]),
+            "clients": int(row["clients"]),
+        }
+        for row in mean.to_dict("records")
+    ]
+
+
+def _limits(plan: Plan, site: Site) -> list[str]:
+    attacks = ", ".join(label("attacks", attack) for attack in plan.attacks)
+    images = plan.audit.victims * plan.recipe.batch_images * len(plan.audit.seeds)
+    limits = [
+        f"Only the attacks named here were run ({attacks}); a stronger one may find more.",
+        f"Every rate rests on {images} images of one data set, {site.data.name}; the intervals say how far it carries.",
+        "The network was attacked at its random start, before any training.",
+        "The server is honest but curious: it follows the protocol. A malicious one was not tried.",
+        "Utility is that of one site training alone.",
+    ]
+    if plan.data.name == "phantom":
+        limits.append("The images are drawn by a program; audit your own before you decide anything.")
+    return limits

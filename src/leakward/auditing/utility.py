@@ -1,0 +1,92 @@
+"""What a defence costs: the accuracy of a model trained with it.
+
+One site trains alone, through the very ``client_round`` that is attacked: every step sends the gradient of a minibatch, defended, and a
+plain optimiser applies it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from leakward.auditing.cell import stream
+from leakward.auditing.plan import Plan
+from leakward.auditing.site import Site
+from leakward.federated import Defense, Guarantee, LocalTraining, Update, client_round, optim
+from leakward.metrics import class_scores
+from leakward.models import Task
+from leakward.tape import Tape
+from leakward.types import Tensors
+
+EVALUATE = 256
+"""Images per forward pass."""
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """One training for utility.
+
+    Attributes:
+        state: Weights and buffers at the end.
+        accuracy: On the test split after each epoch, in [0, 1].
+        f1_macro: Likewise.
+        guarantee: Proven for these steps, or None.
+    """
+
+    state: Tensors
+    accuracy: tuple[float, ...]
+    f1_macro: tuple[float, ...]
+    guarantee: Guarantee | None
+
+
+def train(plan: Plan, site: Site, defense: Defense, seed: int, progress: Callable[[float], None]) -> Training:
+    """Train with ``defense`` on the site's images and test after every epoch."""
+    settings = plan.utility
+    images, labels = (part.to(site.device) for part in site.data.subset("train"))
+    count = min(len(images), settings.train_images or len(images))
+    recipe = LocalTraining(share="gradient", mode=plan.recipe.mode, batch_images=min(settings.batch_size, count))
+    state, private, memory = site.initial_state(seed), None, None
+    order, tape_source = stream("order", seed), stream("training", repr(defense), seed)
+    accuracy, f1 = list[float](), list[float]()
+    batches = -(-count // recipe.batch_images)
+    for epoch in range(settings.epochs):
+        for number, index in enumerate(torch.randperm(count, generator=order).split(recipe.batch_images)):
+            result = client_round(
+                site.task, state, images[index], labels[index], recipe, defense, Tape(tape_source), private
+            )
+            private = result.private
+            state, memory = _apply(plan, site.task, state, result.update, memory)
+            progress((epoch * batches + number + 1) / (settings.epochs * batches))
+        scores = class_scores(*evaluate(site, defense, state), len(site.data.classes))
+        accuracy.append(scores.accuracy)
+        f1.append(scores.f1_macro)
+    guarantee = defense.guarantee(min(1.0, recipe.batch_images / count), settings.epochs * batches, settings.delta)
+    return Training(state, tuple(accuracy), tuple(f1), guarantee)
+
+
+def evaluate(site: Site, defense: Defense, state: Tensors) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
+    """Return predicted and true classes of the test split."""
+    images, labels = site.data.subset("test")
+    return predict(defense.on_task(site.task), state, images.to(site.device)).cpu(), labels
+
+
+def predict(task: Task, state: Tensors, images: Float[Tensor, "n c h w"]) -> Int[Tensor, " n"]:
+    """Return the most likely class of every image, in eval mode."""
+    with torch.no_grad():
+        return torch.cat([task.forward(state, part)[0].argmax(1) for part in images.split(EVALUATE)])
+
+
+def _apply(
+    plan: Plan,
+    task: Task,
+    state: Tensors,
+    update: Update,
+    memory: optim.OptimizerState | None,
+) -> tuple[Tensors, optim.OptimizerState]:
+    """Take the server's step."""
+    settings = LocalTraining("update", optimizer=plan.utility.optimizer, learning_rate=plan.utility.learning_rate)
+    parameters = {name: state[name] for name in task.parameter_names}
+    stepped, memory = optim.step_function(settings)(parameters, update.tensors, memory or optim.start(parameters))
+    return {name: value.detach() for name, value in (state | update.buffers | stepped).items()}, memory

@@ -1,0 +1,224 @@
+"""The command line. Heavy imports happen inside the commands, so that ``--help`` answers at once."""
+
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from leakward import registry
+from leakward.errors import LeakwardError
+
+LEAKS = 3
+"""Exit code of ``--fail-on leak`` when the verdict is ``leaks``."""
+
+app = typer.Typer(
+    help="What would the updates your site sends reveal about its images, what stops it, and what does that cost?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out = Console()
+err = Console(stderr=True)
+
+Set = Annotated[list[str] | None, typer.Option("--set", help="Change one value of the plan, as in audit.victims=4.")]
+Out = Annotated[Path, typer.Option("--out", help="Run folder; an interrupted run in it goes on.")]
+Device = Annotated[str, typer.Option(help="cpu or cuda.")]
+NoImages = Annotated[bool, typer.Option("--no-images", help="Keep every patient image out of the report.")]
+
+
+def main() -> None:
+    """Run the command line; an error the user can act on is one sentence and exit code 1."""
+    try:
+        app()
+    except LeakwardError as error:
+        err.print(f"[bold red]error:[/] {_escaped(str(error))}", soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        err.print("stopped; the same command goes on where it stopped")
+        sys.exit(130)
+
+
+@app.command()
+def audit(
+    plan: Annotated[Path | None, typer.Argument(help="Plan file (TOML); the built-in quick plan if left out.")] = None,
+    data: Annotated[str | None, typer.Option(help="Name of a data set, or path of an .npz file or image folder.")] = None,
+    folder: Out = Path("runs/audit"),
+    device: Device = "cpu",
+    changes: Set = None,
+    no_images: NoImages = False,
+    fail_on: Annotated[str | None, typer.Option(help="'leak': exit with 3 if the verdict is leaks.")] = None,
+) -> None:
+    """Attack your own updates, with and without defences, and write a report."""
+    if fail_on not in (None, "leak"):
+        raise typer.BadParameter(f"expected 'leak', got {fail_on!r}", param_hint="--fail-on")
+    from leakward.auditing import audit as run
+    from leakward.auditing import make_plan, quick_plan, read_plan
+    from leakward.report import build_report
+
+    tables = quick_plan() if plan is None else read_plan(plan)
+    if data is not None:
+        tables["data"] = {**tables.get("data", {}), "name": data}
+    for change in changes or []:
+        _apply(tables, change)
+    if no_images:
+        tables["audit"] = {**tables.get("audit", {}), "images": False}
+    with _progress() as progress:
+        run(make_plan(tables), folder, device=device, progress=progress)
+    page = build_report(folder, images=not no_images)
+    status = _show(folder)
+    out.print(f"report: {page}", soft_wrap=True)
+    if fail_on == "leak" and status == "leaks":
+        raise typer.Exit(LEAKS)
+
+
+@app.command()
+def attack(
+    capture: Annotated[Path, typer.Argument(help="Folder of a captured update.")],
+    name: Annotated[str, typer.Option("--attack", help="Which attack; see 'leakward list attacks'.")] = "inverting-gradients",
+    folder: Out = Path("runs/attack"),
+    device: Device = "cpu",
+    changes: Annotated[list[str] | None, typer.Option("--set", help="A setting of the attack, as in iterations=500.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the attacker's randomness.")] = 0,
+) -> None:
+    """Attack a captured update and write what comes out as pictures."""
+    from leakward.captured import attack_capture
+
+    settings: dict[str, Any] = {}
+    for change in changes or []:
+        _apply(settings, change)
+    with _progress() as progress:
+        result = attack_capture(capture, name, settings, folder, device=device, seed=seed, progress=progress)
+    out.print(f"{name}: {result.status}, objective {result.objective:.3g}, {result.evaluations} evaluations")
+    out.print(f"pictures: {folder}", soft_wrap=True)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Run folder of an audit.")],
+    no_images: NoImages = False,
+) -> None:
+    """Rebuild the report of a finished audit."""
+    from leakward.report import build_report
+
+    out.print(f"report: {build_report(run, images=not no_images)}", soft_wrap=True)
+
+
+@app.command(name="list")
+def list_names(family: Annotated[str, typer.Argument(help="attacks, defenses, data, models or metrics.")]) -> None:
+    """List what a plan can name."""
+    families = get_args(registry.Family)
+    if family not in families:
+        raise typer.BadParameter(f"expected one of {', '.join(families)}, got {family!r}", param_hint="family")
+    table = Table("name", "what it is", box=None)
+    for name in registry.names(family):
+        found = registry.load(family, name)
+        words = getattr(found, "description", None) or (found.__doc__ or "").strip().splitlines()[0]
+        paper = getattr(found, "paper", "")
+        table.add_row(name, _escaped(f"{words} ({paper})" if paper else words))
+    out.print(table)
+
+
+@app.command()
+def doctor(capture: Annotated[Path, typer.Argument(help="Folder of a captured update.")]) -> None:
+    """Check that update, state, mode and loss of a capture belong together."""
+    from leakward.threat import examine, load_capture
+
+    checks = examine(load_capture(capture))
+    table = Table("check", "result", "finding", box=None)
+    for check in checks:
+        table.add_row(check.name, {True: "pass", False: "FAIL", None: "open"}[check.passed], _escaped(check.finding))
+    out.print(table)
+    if any(check.passed is False for check in checks):
+        raise typer.Exit(1)
+
+
+def _apply(tables: dict[str, Any], change: str) -> None:
+    """Set one value, such as ``audit.victims=4`` or ``attack.0.iterations=100``."""
+    path, separator, text = change.partition("=")
+    if not separator or not path:
+        raise LeakwardError(f"--set {change}: expected key=value, as in audit.victims=4")
+    *parents, key = path.split(".")
+    place: Any = tables
+    for parent in parents:
+        place = _child(place, parent, change)
+    if isinstance(place, list):
+        raise LeakwardError(f"--set {change}: expected a key of one table, as in attack.0.iterations=100")
+    place[key] = _value(text)
+
+
+def _child(place: Any, key: str, change: str) -> Any:
+    if isinstance(place, list):
+        if not key.isdigit() or int(key) >= len(place):
+            raise LeakwardError(f"--set {change}: expected a number from 0 to {len(place) - 1}, got {key!r}")
+        return place[int(key)]
+    if not isinstance(place.setdefault(key, {}), dict | list):
+        raise LeakwardError(f"--set {change}: {key!r} is a value, not a table")
+    return place[key]
+
+
+def _value(text: str) -> Any:
+    """Read a TOML value; what is none is a plain word."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, float], None]]:
+    """Show one live bar on a terminal; elsewhere one line per step."""
+    columns = (BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=err, disable=not err.is_terminal) as bar:
+        task = bar.add_task("", total=1.0)
+        last = [""]
+
+        def update(what: str, fraction: float) -> None:
+            bar.update(task, completed=fraction, description=what)
+            if not err.is_terminal and what != last[0]:
+                last[0] = what
+                err.print(f"{fraction:4.0%} {what}", markup=False, highlight=False, soft_wrap=True)
+
+        yield update
+
+
+def _show(run: Path) -> str:
+    """Print the result table and the verdict; return its status."""
+    import json
+
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    table = Table("defence", "knowledge", "identified", "SSIM gain", "PSNR dB", "accuracy", "epsilon", box=None)
+    for defense in summary["defenses"]:
+        for level, metrics in defense["levels"].items():
+            images = defense["victims"]
+            table.add_row(
+                _escaped(defense["defense"]),
+                level,
+                f"{round(metrics['identified']['mean'] * images)} of {images}",
+                _interval(metrics["ssim_gain"]),
+                _interval(metrics["psnr"]),
+                "not measured" if defense["accuracy"] is None else f"{defense['accuracy']:.3f}",
+                "none" if defense["epsilon"] is None else f"{defense['epsilon']:.3g}",
+            )
+    out.print(table)
+    verdict = summary["verdict"]
+    out.print(f"[bold]verdict: {verdict['status']}[/] - {_escaped(verdict['reason'])}", soft_wrap=True)
+    return verdict["status"]
+
+
+def _interval(summary: Mapping[str, float | None]) -> str:
+    low, high = summary["low"], summary["high"]
+    ends = "" if low is None or high is None else f" ({low:.2f} to {high:.2f})"
+    return f"{summary['mean']:.2f}{ends}"
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
