@@ -88,10 +88,15 @@ def load(
         classes=published.classes if published else tuple(str(i) for i in range(classes)),
         splits=splits,
         licence=published.licence if published else "as stated by the owner of the file",
-        citation=published.citation if published else "",
+        citation=_citation(published, file) if published else "",
         mean=(0.5,) * channels,
         std=(0.5,) * channels,
     )
+
+
+def _citation(published: Published, file: Path) -> str:
+    remark = "; rebuilt from the source images, not the official file" if file.stem.endswith("_rebuilt") else ""
+    return published.citation + remark
 
 
 def _locate(name: str, path: str | Path | None) -> Path:
