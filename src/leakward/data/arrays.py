@@ -49,10 +49,10 @@ def read_npz(file: Path, required: Sequence[str] = SPLITS) -> dict[str, Split]:
 def _arrays(file: Path) -> dict[str, NDArray[Any]]:
     wanted = {f"{split}_{kind}" for split in SPLITS for kind in ("images", "labels")}
     try:
-        archive = np.load(file, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise DataError(f"{file}: expected an .npz archive, got a single array; save it with {KEYS}")
-        with archive:
+        with file.open("rb") as stream:
+            archive = np.load(stream, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise DataError(f"{file}: expected an .npz archive, got a single array; save it with {KEYS}")
             return {key: archive[key] for key in archive.files if key in wanted}
     except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
