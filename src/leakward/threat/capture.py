@@ -1,7 +1,7 @@
 """Capture files: an ``Observation`` on disk, so that a message of a real federation can be audited later.
 
-A capture is a folder with ``capture.json`` (plain values) and ``tensors.safetensors``. Nothing in it can run code. It holds
-what the adversary may hold; private images never enter it.
+A capture is a folder with ``capture.json`` (plain values) and ``tensors.safetensors``; neither holds code, and private
+images never enter it. A network of your own (``package.module:factory``) is imported from your Python path.
 """
 
 import json
@@ -12,16 +12,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
-
 from leakward import registry
 from leakward.errors import CaptureError, LeakwardError
 from leakward.federated import Chain, Defense, LocalTraining, Update
-from leakward.models import Task, TaskSpec, build_task
-from leakward.settings import parse, plain_fields, tensor_fields
+from leakward.models import TaskSpec, build_task
+from leakward.settings import Settings, parse, plain_fields, tensor_fields
+from leakward.threat import capture_tensors
 from leakward.threat.model import ThreatModel
 from leakward.threat.observation import Observation
 from leakward.types import Tensors
@@ -34,134 +30,131 @@ def save_capture(observation: Observation, folder: Path) -> None:
     """Write ``observation`` into ``folder``, which appears whole or not at all.
 
     Raises:
-        CaptureError: If ``folder`` exists.
+        CaptureError: If ``folder`` exists or cannot be written, or if ``observation`` could not be loaded again.
     """
     if folder.exists():
         raise CaptureError(f"capture {folder}: expected a new folder, but it exists; choose another name")
-    tensors = _prefixed("state", observation.state) | _prefixed("update", observation.update.tensors)
-    tensors |= _prefixed("buffers", observation.update.buffers)
-    tensors |= _prefixed("draw", {str(i): value for i, value in enumerate(observation.randomness or ())})
-    if observation.labels is not None:
-        tensors["labels"] = observation.labels
-    defenses = []
-    for i, part in enumerate(_parts(observation.defense)):
-        defenses.append({"name": _name(part)} | plain_fields(part))
-        tensors |= _prefixed(f"defense.{i}", tensor_fields(part))
+    parts = _parts(observation.defense)
     facts = {
         "schema": SCHEMA,
         "task": asdict(observation.task.spec),
         "recipe": asdict(observation.recipe),
         "threat": asdict(observation.threat),
         "images": observation.update.images,
-        "defenses": defenses,
+        "defenses": [{"name": registry.name_of("defenses", type(part))} | plain_fields(part) for part in parts],
     }
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".capture-") as scratch:
-        made = Path(scratch) / "made"
-        made.mkdir()
-        (made / JSON).write_text(json.dumps(facts, indent=2), encoding="utf-8")
-        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, made / TENSORS)
-        os.replace(made, folder)
+    tensors = capture_tensors.lay_out(observation, [tensor_fields(part) for part in parts])
+    capture_tensors.check(observation, tensors, folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".capture-") as scratch:
+            made = Path(scratch) / "made"
+            made.mkdir()
+            (made / JSON).write_text(json.dumps(facts, indent=2), encoding="utf-8")
+            capture_tensors.write(tensors, made / TENSORS)
+            os.replace(made, folder)
+    except OSError as error:
+        raise CaptureError(f"capture {folder}: expected a place to write to, got: {error}; choose another") from error
 
 
 def load_capture(folder: Path) -> Observation:
     """Read a capture and check that it is whole.
 
     Raises:
-        CaptureError: If a file or tensor is missing, has the wrong shape, or is not finite.
+        CaptureError: If a file or tensor is missing, is not what the model, recipe and threat model ask for, or is not
+            finite.
     """
-    facts, tensors = _read_json(folder / JSON), _read_tensors(folder / TENSORS)
+    facts = _read_json(folder / JSON)
     if facts.get("schema") != SCHEMA:
         raise CaptureError(f"capture {folder}: expected schema {SCHEMA}, got {facts.get('schema')!r}; save it again")
-    spec = _part(TaskSpec, facts, "task", folder)
-    recipe, threat = _part(LocalTraining, facts, "recipe", folder), _part(ThreatModel, facts, "threat", folder)
     try:
-        task = build_task(spec)
+        observation = _without_tensors(facts)
+        tensors = capture_tensors.read(observation, folder / TENSORS)
+        observation = _with_tensors(observation, tensors)
+        capture_tensors.check(observation, tensors, folder)
+    except CaptureError:
+        raise
     except LeakwardError as error:
-        raise CaptureError(f"capture {folder}: its model cannot be built: {error}") from error
-    state = _own(tensors, "state")
-    update = Update(_own(tensors, "update"), _count(facts, folder), recipe.share, _own(tensors, "buffers"))
-    draws = _own(tensors, "draw")
-    observation = Observation(
-        threat, task, state, recipe, update, _defense(facts, tensors, folder), tensors.get("labels"),
-        tuple(draws[str(i)] for i in range(len(draws))) if threat.knowledge == "oracle" else None,
-    )  # fmt: skip
-    _require_whole(observation, folder)
+        raise CaptureError(f"capture {folder}: {error}") from error
     return observation
 
 
-def _require_whole(observation: Observation, folder: Path) -> None:
-    task, state, update = observation.task, observation.state, observation.update
-    expected = {name: value.shape for name, value in task.model.state_dict().items()}
-    trained = {name: expected[name] for name in task.parameter_names}
-    for what, shapes, found in (("state", expected, state), ("update", trained, update.tensors)):
-        missing = sorted(shapes.keys() - found.keys())
-        if missing:
-            raise CaptureError(f"capture {folder}: the {what} lacks the tensor {missing[0]!r}; capture the round again")
-        for name, value in found.items():
-            if name not in shapes or value.shape != shapes[name]:
-                wanted = tuple(shapes[name]) if name in shapes else "no such tensor"
-                raise CaptureError(
-                    f"capture {folder}: {what} tensor {name!r}: expected {wanted}, got {tuple(value.shape)}; "
-                    "state, update and model must be of one federation"
-                )
-            if not torch.isfinite(value).all():
-                raise CaptureError(f"capture {folder}: {what} tensor {name!r} holds NaN or infinity; capture again")
+def _without_tensors(facts: Mapping[str, Any]) -> Observation:
+    """Return what ``capture.json`` says, with nothing where the tensors belong."""
+    recipe = _table(LocalTraining, facts, "recipe")
+    return Observation(
+        threat=_table(ThreatModel, facts, "threat"),
+        task=build_task(_table(TaskSpec, facts, "task")),
+        state={},
+        recipe=recipe,
+        update=Update({}, _images(facts), recipe.share),
+        defense=_chain([_defense(i, table) for i, table in enumerate(_defense_tables(facts))]),
+    )
+
+
+def _with_tensors(observation: Observation, tensors: Tensors) -> Observation:
+    own, threat = capture_tensors.own, observation.threat
+    parts: list[Any] = [*_parts(observation.defense)]
+    parts = [replace(part, **own(tensors, f"defense.{i}")) for i, part in enumerate(parts)]
+    draws = own(tensors, "draw")
+    return replace(
+        observation,
+        state=own(tensors, "state"),
+        update=replace(observation.update, tensors=own(tensors, "update"), buffers=own(tensors, "buffers")),
+        defense=_chain(parts),
+        labels=tensors.get("labels"),
+        randomness=tuple(draws[str(i)] for i in range(len(draws))) if threat.knowledge == "oracle" else None,
+    )
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CaptureError(f"capture file {path}: expected readable JSON, got: {error}; capture again") from error
     if not isinstance(facts, dict):
-        raise CaptureError(f"capture file {path}: expected a JSON object; capture again")
+        raise CaptureError(f"capture file {path}: expected a JSON object, got {type(facts).__name__}; capture again")
     return facts
 
 
-def _read_tensors(path: Path) -> Tensors:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CaptureError(f"capture file {path}: expected a safetensors file, got: {error}; capture again") from error
-
-
-def _part(kind: type[Any], facts: Mapping[str, Any], key: str, folder: Path) -> Any:
+def _table(kind: type[Settings], facts: Mapping[str, Any], key: str) -> Settings:
     table = facts.get(key)
-    made, problems = parse(kind, table, key) if isinstance(table, dict) else (None, [f"{key}: expected a table"])
-    if problems:
-        raise CaptureError(f"capture {folder}: {'; '.join(problems)}")
+    if not isinstance(table, dict):
+        raise CaptureError(f"capture.json: expected a table {key!r}, got {table!r}; capture again")
+    return _made(kind, table, key)
+
+
+def _made(kind: type[Settings], table: Mapping[str, Any], place: str) -> Settings:
+    made, problems = parse(kind, table, place)
+    if made is None:
+        raise CaptureError(f"capture.json: {'; '.join(problems)}")
     return made
 
 
-def _defense(facts: Mapping[str, Any], tensors: Tensors, folder: Path) -> Defense:
-    parts: list[Defense] = []
-    for i, table in enumerate(facts.get("defenses", [])):
-        settings = dict(table)
-        kind = registry.load("defenses", settings.pop("name"))
-        part = _part(kind, {"defense": settings}, "defense", folder)
-        parts.append(replace(part, **_own(tensors, f"defense.{i}")))
-    return parts[0] if len(parts) == 1 else Chain(tuple(parts))
-
-
-def _count(facts: Mapping[str, Any], folder: Path) -> int:
+def _images(facts: Mapping[str, Any]) -> int:
     count = facts.get("images")
-    if not isinstance(count, int) or count < 1:
-        raise CaptureError(f"capture {folder}: expected images to be a whole number of at least 1, got {count!r}")
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise CaptureError(f"capture.json: expected images to be a whole number of at least 1, got {count!r}")
     return count
 
 
+def _defense_tables(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    tables = facts.get("defenses")
+    if not isinstance(tables, list) or not all(isinstance(t, dict) and isinstance(t.get("name"), str) for t in tables):
+        raise CaptureError(f"capture.json: expected defenses to be a list of tables with a name, got {tables!r}")
+    return tables
+
+
+def _defense(position: int, table: Mapping[str, Any]) -> Defense:
+    settings = {key: value for key, value in table.items() if key != "name"}
+    return _made(registry.load("defenses", table["name"]), settings, f"defenses[{position}]")
+
+
 def _parts(defense: Defense) -> tuple[Defense, ...]:
-    return defense.parts if isinstance(defense, Chain) else (defense,)
+    if isinstance(defense, Chain):
+        return tuple(inner for part in defense.parts for inner in _parts(part))
+    return (defense,)
 
 
-def _name(defense: Defense) -> str:
-    return registry.name_of("defenses", type(defense))
-
-
-def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
-    return {f"{prefix}/{name}": value for name, value in tensors.items()}
-
-
-def _own(tensors: Tensors, prefix: str) -> Tensors:
-    return {name.removeprefix(f"{prefix}/"): v for name, v in tensors.items() if name.startswith(f"{prefix}/")}
+def _chain(parts: list[Defense]) -> Defense:
+    return parts[0] if len(parts) == 1 else Chain(tuple(parts))

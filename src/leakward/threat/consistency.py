@@ -64,9 +64,10 @@ def _loss(observation: Observation) -> Check:
         bias = observation.update.tensors[observation.task.classifier[1]].double()
     except (ModelError, KeyError):
         return Check("loss", None, "the model does not end in a linear layer with bias, so the loss cannot be read off")
-    imbalance = float(bias.sum().abs() / bias.abs().sum().clamp_min(1e-30))
-    if observation.recipe.weight_decay or observation.recipe.optimizer == "adam" and observation.recipe.share == "update":
+    recipe = observation.recipe
+    if recipe.weight_decay or (recipe.optimizer == "adam" and recipe.share == "update"):
         return Check("loss", None, "weight decay or Adam hides the sign of cross-entropy in the class biases")
+    imbalance = float(bias.sum().abs() / bias.abs().sum().clamp_min(1e-30))
     if imbalance < TOLERANCE:
         return Check("loss", True, f"class biases sum to zero (imbalance {imbalance:.1e}), as cross-entropy demands")
     return Check("loss", False, f"class biases do not sum to zero (imbalance {imbalance:.1e}): another loss, or noise")
