@@ -68,4 +68,3 @@ def _first_linear(task: Task) -> str | None:
             fits = isinstance(layer, nn.Linear) and layer.in_features == pixels
             return name if fits and {f"{name}.weight", f"{name}.bias"} <= trained else None
     return None
-

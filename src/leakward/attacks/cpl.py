@@ -11,8 +11,8 @@ Geometry of the start decides how fast the gradient is matched: a small random p
 | tile | ``tile`` pixels high and wide |
 | alpha | left out, see below |
 
-What differs: the label term, which the authors' code has commented out, is left out here too, since the label is known by then; L-BFGS
-has a strong Wolfe line search.
+What differs: the label term, which the authors' code has commented out, is left out here too, since the label is
+known by then; L-BFGS has a strong Wolfe line search.
 """
 
 from collections.abc import Sequence

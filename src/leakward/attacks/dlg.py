@@ -10,8 +10,8 @@ Image and label are optimised together until the gradient of the dummy equals th
 | g_l | ``victim["message"]`` |
 | iterations | ``evaluations`` counts function values; the authors' 300 iterations take up to 20 each |
 
-What differs from the authors' code: L-BFGS has a strong Wolfe line search, where theirs takes unit steps. The sum of squares needs
-a network smooth enough for curvature to mean something: on ReLU with max-pooling it stalls.
+What differs from the authors' code: L-BFGS has a strong Wolfe line search, where theirs takes unit steps. The sum of
+squares needs a network smooth enough for curvature to mean something: on ReLU with max-pooling it stalls.
 """
 
 from collections.abc import Sequence

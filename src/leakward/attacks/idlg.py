@@ -11,8 +11,8 @@ The label is read off the last layer first, then only the image is optimised:
 | x | candidate ``images`` (b c h w), from N(0, 1) |
 | g_l | ``victim["message"]`` |
 
-What differs from the authors' code: a strong Wolfe line search; and for batches, which the paper leaves out, labels are counted from the
-class biases.
+What differs from the authors' code: a strong Wolfe line search; and for batches, which the paper leaves out, labels
+are counted from the class biases.
 """
 
 from collections.abc import Sequence

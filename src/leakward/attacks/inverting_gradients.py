@@ -1,11 +1,12 @@
 """Inverting Gradients: Geiping, Bauermeister, Droege and Moeller 2020 (arXiv:2003.14053).
 
-Only the direction of the message is matched, under a prior of smooth images, and only the sign of the derivative is followed:
+Only the direction of the message is matched, under a prior of smooth images, and only the sign of the derivative is
+followed:
 
     x* = argmin over [0, 1]^n  1 - <g(x), g> / (|g(x)| |g|) + alpha TV(x)                   (eq. 4)
 
-``g`` is a gradient, or the change of the weights over several local steps (section 6), which is simulated and differentiated: the
-same client either way.
+``g`` is a gradient, or the change of the weights over several local steps (section 6), which is simulated and
+differentiated: the same client either way.
 
 | symbol | here |
 |---|---|
@@ -14,9 +15,9 @@ same client either way.
 | alpha | ``total_variation`` |
 | iterations, step | ``iterations``, ``learning_rate``, divided by 10 at 3/8, 5/8 and 7/8 |
 
-What differs from the authors' code: the best iterate by the attacker's own objective is kept, not the last; restarts are compared by the
-whole objective; labels are inferred unless the threat model grants them. The prior's weight lies between the authors' 1e-6 (notebooks)
-and 1e-1 (library default); fewer iterations than their 4,000 to 24,000.
+What differs from the authors' code: the best iterate by the attacker's own objective is kept, not the last; restarts
+are compared by the whole objective; labels are inferred unless the threat model grants them. The prior's weight lies
+between the authors' 1e-6 (notebooks) and 1e-1 (library default); fewer iterations than their 4,000 to 24,000.
 """
 
 from collections.abc import Sequence

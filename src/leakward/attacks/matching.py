@@ -1,6 +1,7 @@
 """Distances between a candidate's message and the observed one, over all tensors jointly.
 
-Every function takes messages by name and an optional weight per entry in [0, 1]: how far the attacker trusts that entry.
+Every function takes messages by name and an optional weight per entry in [0, 1]: how far the attacker trusts that
+entry.
 """
 
 import torch

@@ -52,7 +52,7 @@ class Replay:
         return {name: value.mean(0) for name, value in vmap(once)(given).items()}
 
     def draw(self, rng: torch.Generator) -> Draws:
-        """Draw for one evaluation, each (s *shape); nothing where the replay is deterministic or its draws are granted."""
+        """Draw for one evaluation, each (s *shape); nothing if the replay needs none, or its draws are granted."""
         if self.observation.randomness is not None:
             return ()
         like = next(iter(self.state.values()))

@@ -1,7 +1,7 @@
 """Adam and signed Adam over many trials at once.
 
-The step is Adam's (Kingma and Ba 2015, arXiv:1412.6980); ``signed`` feeds it the sign of the gradient, as Geiping et al. 2020
-(arXiv:2003.14053) do. Boxed candidates are projected to [0, 1] after every step.
+The step is Adam's (Kingma and Ba 2015, arXiv:1412.6980); ``signed`` feeds it the sign of the gradient, as Geiping et
+al. 2020 (arXiv:2003.14053) do. Boxed candidates are projected to [0, 1] after every step.
 """
 
 import math
@@ -19,7 +19,8 @@ from leakward.types import Tensors, generator
 
 Schedule = Literal["constant", "step", "cosine"]
 MILESTONES = (2.667, 1.6, 1.142)
-"""The step schedule divides the rate by 10 after iterations ``N // m`` in floating point, as the authors' code does (14, not 15, for 24 // 1.6)."""
+"""The step schedule divides the rate by 10 after iterations ``N // m``, in floating point as in the authors' code:
+``24 // 1.6`` is 14, not 15."""
 
 
 @dataclass(frozen=True)

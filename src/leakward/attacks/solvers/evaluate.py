@@ -26,6 +26,9 @@ Strategy = Literal["loop", "vmap", "compile"]
 Evaluate = Callable[[Tensors, Victim, Draws], tuple[Tensor, Tensors]]
 """From candidates and victims, each (t *shape), to objectives (t) and gradients, each (t *shape)."""
 
+Operator = Any
+"""PyTorch's own: an operator, what it is called with, and what it returns."""
+
 MEMORY = 4 * 2**30
 """Bytes that one vectorised evaluation may hold."""
 FLOPS_PER_SECOND = 2e10
@@ -58,7 +61,9 @@ class _Counter(TorchDispatchMode):
         self.flops = 0
         self.bytes = 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Operator, types: Operator, args: Operator = (), kwargs: Operator = None
+    ) -> Operator:
         result = func(*args, **(kwargs or {}))
         formula = flop_registry.get(func.overloadpacket)
         if formula is not None:
@@ -167,8 +172,8 @@ def _loop(single: Callable[..., tuple[Tensors, Tensor]]) -> Callable[..., tuple[
 def _compiled(vectorised: Callable[..., tuple[Tensors, Tensor]]) -> Callable[..., tuple[Tensors, Tensor]]:
     """Trace once to plain tensor operations, which compile without a trace of Python left.
 
-    Trials that stop make later calls smaller, and every size would cost another compilation: smaller calls are filled up
-    with copies of their first trial instead.
+    Trials that stop make later calls smaller, and every size would cost another compilation: smaller calls are filled
+    up with copies of their first trial instead.
     """
     traced: dict[int, Any] = {}
 

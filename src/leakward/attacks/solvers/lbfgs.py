@@ -1,9 +1,9 @@
 """L-BFGS over many trials at once, each with its own history and its own line search.
 
-Every tick evaluates all trials that still run, in one vectorised call, and moves each one step further in its own strong
-Wolfe line search (Nocedal and Wright 2006, Algorithms 3.5 and 3.6), so no trial waits for another. The direction is the
-compact representation of Byrd, Nocedal and Schnabel 1994 (eq. 3.13), two matrix products instead of a loop over
-the history:
+Every tick evaluates all trials that still run, in one vectorised call, and moves each one step further in its own
+strong Wolfe line search (Nocedal and Wright 2006, Algorithms 3.5 and 3.6), so no trial waits for another. The
+direction is the compact representation of Byrd, Nocedal and Schnabel 1994 (eq. 3.13), two matrix products instead of
+a loop over the history:
 
     H = gamma I + [S, gamma Y] [[R^-T (D + gamma Y'Y) R^-1, -R^-T], [-R^-1, 0]] [S, gamma Y]'
 

@@ -1,13 +1,13 @@
 """What a solver is asked, and what it answers.
 
-The maths of an attack is a pure function of ONE candidate and ONE victim to a scalar. Only the solver knows of many: a *trial* is
-one victim with one start, and all trials of a problem have equal shapes.
+The maths of an attack is a pure function of ONE candidate and ONE victim to a scalar. Only the solver knows of many:
+a *trial* is one victim with one start, and all trials of a problem have equal shapes.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -22,6 +22,7 @@ Victim = Any
 Draws = tuple[Tensor, ...]
 """Random numbers of one evaluation, shared by all trials."""
 
+Tree = TypeVar("Tree")
 Objective = Callable[[Tensors, Victim, Draws], Tensor]
 Progress = Callable[[float], None]
 """Called with the fraction done, in [0, 1]."""
@@ -78,7 +79,7 @@ class Solution:
     evaluations: tuple[int, ...]
 
 
-def select(tree: Any, index: Any) -> Any:
+def select(tree: Tree, index: int | slice | Tensor) -> Tree:
     """Return a nested dictionary of tensors with ``index`` applied to the first dimension of each."""
     return pytree.tree_map(lambda value: value[index], tree)
 

@@ -1,4 +1,7 @@
-"""Strong Wolfe line searches of many trials, one evaluation at a time (Nocedal and Wright 2006, Algorithms 3.5, 3.6)."""
+"""Strong Wolfe line searches of many trials, one evaluation at a time.
+
+Nocedal and Wright 2006, Algorithms 3.5 and 3.6.
+"""
 
 from dataclasses import dataclass, replace
 
