@@ -34,7 +34,7 @@ def save_capture(observation: Observation, folder: Path) -> None:
     """
     if folder.exists():
         raise CaptureError(f"capture {folder}: expected a new folder, but it exists; choose another name")
-    parts = _parts(observation.defense)
+    parts = capture_tensors.parts(observation.defense)
     facts = {
         "schema": SCHEMA,
         "task": asdict(observation.task.spec),
@@ -94,7 +94,7 @@ def _without_tensors(facts: Mapping[str, Any]) -> Observation:
 
 def _with_tensors(observation: Observation, tensors: Tensors) -> Observation:
     own, threat = capture_tensors.own, observation.threat
-    parts: list[Any] = [*_parts(observation.defense)]
+    parts: list[Any] = [*capture_tensors.parts(observation.defense)]
     parts = [replace(part, **own(tensors, f"defense.{i}")) for i, part in enumerate(parts)]
     draws = own(tensors, "draw")
     return replace(
@@ -103,7 +103,7 @@ def _with_tensors(observation: Observation, tensors: Tensors) -> Observation:
         update=replace(observation.update, tensors=own(tensors, "update"), buffers=own(tensors, "buffers")),
         defense=_chain(parts),
         labels=tensors.get("labels"),
-        randomness=tuple(draws[str(i)] for i in range(len(draws))) if threat.knowledge == "oracle" else None,
+        randomness=tuple(draws[i] for i in sorted(draws, key=int)) if threat.knowledge == "oracle" else None,
     )
 
 
@@ -148,12 +148,6 @@ def _defense_tables(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _defense(position: int, table: Mapping[str, Any]) -> Defense:
     settings = {key: value for key, value in table.items() if key != "name"}
     return _made(registry.load("defenses", table["name"]), settings, f"defenses[{position}]")
-
-
-def _parts(defense: Defense) -> tuple[Defense, ...]:
-    if isinstance(defense, Chain):
-        return tuple(inner for part in defense.parts for inner in _parts(part))
-    return (defense,)
 
 
 def _chain(parts: list[Defense]) -> Defense:

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from leakward.errors import CaptureError
-from leakward.federated import Chain, client_update
+from leakward.federated import Chain, Defense, client_update
 from leakward.settings import plain_fields
 from leakward.tape import Tape
 from leakward.threat.observation import Observation
@@ -42,6 +42,13 @@ def lay_out(observation: Observation, fitted: Sequence[Tensors]) -> Tensors:
     for i, part in enumerate(fitted):
         tensors |= _prefixed(f"defense.{i}", part)
     return tensors if observation.labels is None else tensors | {"labels": observation.labels}
+
+
+def parts(defense: Defense) -> tuple[Defense, ...]:
+    """Return the defences of which ``defense`` consists, chains of chains laid out flat."""
+    if isinstance(defense, Chain):
+        return tuple(inner for part in defense.parts for inner in parts(part))
+    return (defense,)
 
 
 def own(tensors: Tensors, prefix: str) -> Tensors:
@@ -116,9 +123,7 @@ def _allowed(observation: Observation) -> dict[str, Header]:
 
 def _is_fitted(observation: Observation, name: str) -> bool:
     prefix, _, field = name.partition("/")
-    defense: Any = observation.defense
-    parts = enumerate(defense.parts if isinstance(defense, Chain) else (defense,))
-    mine: list[Any] = [part for i, part in parts if prefix == f"defense.{i}"]
+    mine: list[Any] = [part for i, part in enumerate(parts(observation.defense)) if prefix == f"defense.{i}"]
     return any(field in {f.name for f in fields(part) if f.init} - plain_fields(part).keys() for part in mine)
 
 

@@ -4,12 +4,14 @@ An attack on a message that does not belong to its state fails quietly, and its 
 checks use only what the adversary holds.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 
 from leakward.errors import ModelError
 from leakward.threat.observation import Observation
+from leakward.types import Tensors
 
 TOLERANCE = 1e-3
 
@@ -35,13 +37,18 @@ def examine(observation: Observation) -> list[Check]:
 
 
 def _names(observation: Observation) -> Check:
-    task, found = observation.task, observation.update.tensors
-    expected = {name: task.model.get_parameter(name).shape for name in task.parameter_names}
-    wrong = sorted(
-        expected.keys() ^ found.keys() | {n for n in expected.keys() & found.keys() if found[n].shape != expected[n]}
-    )
-    finding = f"{wrong[0]!r} does not fit the model" if wrong else f"all {len(expected)} tensors fit the model"
+    task = observation.task
+    state = {name: value.shape for name, value in task.model.state_dict().items()}
+    trained = {name: state[name] for name in task.parameter_names}
+    wrong = [f"update {name!r}" for name in _misfits(trained, observation.update.tensors)]
+    wrong += [f"state {name!r}" for name in _misfits(state, observation.state)]
+    finding = f"{wrong[0]} does not fit the model" if wrong else f"all {len(trained)} tensors fit the model"
     return Check("names and shapes", not wrong, finding)
+
+
+def _misfits(expected: Mapping[str, torch.Size], found: Tensors) -> list[str]:
+    differ = {name for name in expected.keys() & found.keys() if found[name].shape != expected[name]}
+    return sorted((expected.keys() ^ found.keys()) | differ)
 
 
 def _finite(observation: Observation) -> Check:
@@ -65,8 +72,10 @@ def _loss(observation: Observation) -> Check:
     except (ModelError, KeyError):
         return Check("loss", None, "the model does not end in a linear layer with bias, so the loss cannot be read off")
     recipe = observation.recipe
-    if recipe.weight_decay or (recipe.optimizer == "adam" and recipe.share == "update"):
+    if recipe.share == "update" and (recipe.weight_decay or recipe.optimizer == "adam"):
         return Check("loss", None, "weight decay or Adam hides the sign of cross-entropy in the class biases")
+    if not bias.any():
+        return Check("loss", None, "the gradient of the class biases is zero, so the loss cannot be read off")
     imbalance = float(bias.sum().abs() / bias.abs().sum().clamp_min(1e-30))
     if imbalance < TOLERANCE:
         return Check("loss", True, f"class biases sum to zero (imbalance {imbalance:.1e}), as cross-entropy demands")
@@ -77,7 +86,10 @@ def _mode(observation: Observation) -> Check:
     if not observation.task.has_batchnorm:
         return Check("mode", None, "the model has no BatchNorm, so eval and train mode are the same")
     sent, state = observation.update.buffers, observation.state
-    moved = any(name.endswith("running_mean") and not torch.equal(v, state[name]) for name, v in sent.items())
+    means = [name for name in sent if name.endswith("running_mean")]
+    if any(name not in state for name in means):
+        return Check("mode", None, "the state lacks running statistics that were sent, so they cannot be compared")
+    moved = any(not torch.equal(sent[name], state[name]) for name in means)
     declared = observation.recipe.mode
     found = "train" if moved else "eval"
     if found == declared:
