@@ -1,0 +1,44 @@
+"""Small victims for every attack.
+
+Nothing here imports leakward at module level: the shape checker of the test run has to be installed first.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+
+Victims = Callable[..., list[Any]]
+
+
+@pytest.fixture(scope="package", autouse=True)
+def single_thread() -> Iterator[None]:
+    """On tensors as small as these, threads cost more than they bring."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def victims() -> Victims:
+    """Observe rounds on random images of 8 pixels: ``victims(2, "mlp", hidden=8)``."""
+    from leakward.federated import LocalTraining, NoDefense, run_round
+    from leakward.models import TaskSpec, build_task, initial_state
+    from leakward.threat import ThreatModel, observe
+    from leakward.types import Batch, generator
+
+    def make(count, model, *, recipe=None, defense=None, threat=None, spec=None, **options):
+        recipe = recipe or LocalTraining()
+        task = build_task(TaskSpec(model, (3, 8, 8), 4, options, **(spec or {})))
+        state = initial_state(task, generator(7))
+        found = []
+        for i in range(count):
+            rng, size = generator(100 + i), recipe.batch_images
+            batch = Batch(torch.rand(size, 3, 8, 8, generator=rng), (torch.arange(size) + i) % 4)
+            round_ = run_round(task, state, batch, recipe, defense or NoDefense(), rng)
+            found.append(observe(round_, threat or ThreatModel()))
+        return found
+
+    return make
