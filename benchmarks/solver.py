@@ -1,0 +1,257 @@
+"""How fast the solvers are, beside the published loop and PyTorch's L-BFGS.
+
+    python -m benchmarks.solver [--quick] [--victims 16]
+
+First table: cosine matching on ``convnet``, milliseconds per victim and iteration, for the loop that published code
+runs (one victim at a time, ``autograd.grad(create_graph=True)`` and ``backward()``) and for the three forms of the
+solver.
+Second table: seconds until every victim of DLG on ``lenet`` is at 40 dB, for the batched L-BFGS and for
+``torch.optim.LBFGS`` on one victim after the other.
+"""
+
+import argparse
+import math
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from leakward.attacks.matching import cosine_distance, squared_distance
+from leakward.attacks.replay import gather
+from leakward.attacks.solvers import LBFGS, Draws, Problem
+from leakward.attacks.solvers.evaluate import Evaluate, Strategy, build
+from leakward.attacks.solvers.problem import Victim
+from leakward.data import load_data
+from leakward.errors import LeakwardError
+from leakward.federated import LocalTraining, NoDefense, run_round
+from leakward.models import TaskSpec, build_task, initial_state
+from leakward.threat import Observation, ThreatModel, observe
+from leakward.types import Batch, Tensors, generator
+
+CLASSES, GOAL = 8, 40.0
+"""Classes of the classifier, and the PSNR in dB at which DLG has succeeded."""
+Solved = Callable[[Tensor], bool]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured.
+
+    Attributes:
+        victims: Solved together.
+        side: Pixels.
+        widths: Of ``convnet``.
+        iterations: Measured per form, after one that is not.
+        evaluations: At most, per victim of DLG.
+        compiled: Whether the compiled form is measured as well.
+    """
+
+    victims: int
+    side: int
+    widths: tuple[int, ...]
+    iterations: int
+    evaluations: int
+    compiled: bool
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="only show that it runs: small sizes, nothing compiled")
+    parser.add_argument("--victims", type=int, default=16)
+    given = parser.parse_args()
+    size = Size(given.victims, 28, (4, 8, 16), 10, 3000, compiled=True)
+    if given.quick:
+        size = Size(min(given.victims, 2), 12, (2,), 2, 60, compiled=False)
+    console = Console()
+    images = load_images(size)
+    console.print(matching_table(size, images))
+    console.print(dlg_table(size, images))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    console.print(f"peak memory {peak:.2f} GiB, {torch.get_num_threads()} threads, torch {torch.__version__}")
+
+
+def load_images(size: Size) -> Tensor:
+    """Return one image per victim: phantom data, or smooth noise where there is none."""
+    try:
+        images = load_data("phantom", size=size.side, count=4 * size.victims).images[: size.victims]
+    except (LeakwardError, ImportError):
+        coarse = torch.rand(size.victims, 3, 7, 7, generator=generator(0))
+        return F.interpolate(coarse, size.side, mode="bicubic").clamp(0, 1)
+    return images
+
+
+def victims_of(model: str, images: Tensor, **options: int) -> tuple[list[Observation], Tensor]:
+    """Return what is seen of one round per image, and the labels."""
+    _, channels, height, width = images.shape
+    task = build_task(TaskSpec(model, (channels, height, width), CLASSES, options))
+    state, labels = initial_state(task, generator(0)), torch.arange(len(images)) % CLASSES
+    rounds = [
+        run_round(task, state, Batch(image[None], label[None]), LocalTraining(), NoDefense(), generator(0))
+        for image, label in zip(images, labels, strict=True)
+    ]
+    return [observe(round_, ThreatModel(labels=True)) for round_ in rounds], labels
+
+
+def matching_table(size: Size, images: Tensor) -> Table:
+    """Measure cosine matching."""
+    table = Table(
+        "convnet width", "form", "ms per victim-iteration", "victim-iterations per s", "times (a)", "compiling, s"
+    )
+    for width in size.widths:
+        observations, labels = victims_of("convnet", images, width=width)
+        start = torch.rand(images.shape, generator=generator(1))
+        base = published(size, observations, labels, start)
+        add(table, width, "(a) published loop", base, base)
+        problem = matching_problem(observations, start)
+        forms: list[tuple[str, Strategy]] = [("(b) loop", "loop"), ("(c) vmap", "vmap")]
+        if size.compiled:
+            forms.append(("(d) vmap, compiled", "compile"))
+        for name, strategy in forms:
+            seconds, first = steady(size, build(problem, strategy), problem)
+            add(table, width, name, seconds, base, max(0.0, first - seconds) if strategy == "compile" else None)
+    return table
+
+
+def add(table: Table, width: int, name: str, seconds: float, base: float, compiling: float | None = None) -> None:
+    """Add one row; ``seconds`` and ``base`` are per victim and iteration."""
+    extra = "" if compiling is None else f"{compiling:.0f}"
+    table.add_row(str(width), name, f"{1e3 * seconds:.2f}", f"{1 / seconds:.0f}", f"{base / seconds:.1f}", extra)
+
+
+def published(size: Size, observations: list[Observation], labels: Tensor, start: Tensor) -> float:
+    """Return seconds per victim and iteration of the loop as published, written plainly."""
+    task, state = observations[0].task, observations[0].state
+    parameters = {name: state[name].clone().requires_grad_() for name in task.parameter_names}
+    names, used = list(parameters), list(parameters.values())
+    seconds = 0.0
+    for observation, label, first in zip(observations, labels, start, strict=True):
+        x = first[None].clone().requires_grad_()
+        optimizer = torch.optim.Adam([x], lr=0.1)
+        for iteration in range(size.iterations + 1):
+            began = time.perf_counter()
+            optimizer.zero_grad()
+            loss = F.cross_entropy(functional_call(task.model, parameters, (x,)), label[None])
+            gradient = torch.autograd.grad(loss, used, create_graph=True)
+            cosine_distance(dict(zip(names, gradient, strict=True)), observation.update.tensors).backward()
+            optimizer.step()
+            seconds += time.perf_counter() - began if iteration else 0.0  # the first warms up
+    return seconds / (len(observations) * size.iterations)
+
+
+def matching_problem(observations: list[Observation], start: Tensor) -> Problem:
+    """Return the same objective for the solver."""
+    victims = gather(observations, restarts=1, averaged=1)
+
+    def objective(candidate: Tensors, victim: Victim, draws: Draws) -> Tensor:
+        found = victims.replay.message(candidate["images"], victim["labels"], victim, draws)
+        return cosine_distance(found, victim["message"])
+
+    return Problem(objective, {"images": start[:, None]}, victims.for_trials())
+
+
+def steady(size: Size, evaluate: Evaluate, problem: Problem) -> tuple[float, float]:
+    """Return seconds per victim and iteration in the steady state, and of the first call as a whole."""
+    taken: list[float] = []
+    for _ in range(size.iterations + 1):
+        began = time.perf_counter()
+        evaluate(problem.start, problem.victims, ())
+        taken.append(time.perf_counter() - began)
+    return sum(taken[1:]) / (size.iterations * problem.trials), taken[0]
+
+
+def dlg_table(size: Size, images: Tensor) -> Table:
+    """Measure DLG with known labels until every victim is at the goal."""
+    observations, labels = victims_of("lenet", images)
+    start = torch.randn(images.shape, generator=generator(2))
+    table = Table("DLG on lenet", f"seconds until {GOAL:.0f} dB", "victims at the goal", "evaluations per victim")
+    rows = {
+        "batched L-BFGS, history 100": lambda: batched(size, observations, images, start),
+        "torch L-BFGS one by one, strong Wolfe": lambda: one_by_one(
+            size, observations, labels, images, start, "strong_wolfe"
+        ),
+        "torch L-BFGS one by one, lr 1": lambda: one_by_one(size, observations, labels, images, start, None),
+    }
+    for name, measure in rows.items():
+        seconds, solved, evaluations = measure()
+        table.add_row(name, f"{seconds:.1f}", f"{solved} of {len(images)}", f"{evaluations / len(images):.0f}")
+    return table
+
+
+def batched(size: Size, observations: list[Observation], images: Tensor, start: Tensor) -> tuple[float, int, int]:
+    """Solve all victims together; the solver runs in ever longer pieces of the same run until all are at the goal."""
+    victims = gather(observations, restarts=1, averaged=1)
+
+    def objective(candidate: Tensors, victim: Victim, draws: Draws) -> Tensor:
+        found = victims.replay.message(candidate["images"], victim["labels"], victim, draws)
+        return squared_distance(found, victim["message"])
+
+    problem = Problem(objective, {"images": start[:, None]}, victims.for_trials())
+    seconds, evaluations, solved = 0.0, min(250, size.evaluations), 0
+    while True:
+        began = time.perf_counter()
+        solution = LBFGS(evaluations).solve(problem, generator(0), strategy="vmap")
+        seconds = time.perf_counter() - began  # each run begins anew, so only the last one counts
+        solved = sum(psnr(x[0], image) >= GOAL for x, image in zip(solution.best["images"], images, strict=True))
+        if solved == len(images) or evaluations >= size.evaluations:
+            return seconds, solved, sum(solution.evaluations)
+        evaluations = min(size.evaluations, math.ceil(1.25 * evaluations))
+
+
+def one_by_one(
+    size: Size, observations: list[Observation], labels: Tensor, images: Tensor, start: Tensor, search: str | None
+) -> tuple[float, int, int]:
+    """Solve one victim after the other as published code does, each until its goal."""
+    began, solved, evaluations = time.perf_counter(), 0, 0
+    for observation, label, image, first in zip(observations, labels, images, start, strict=True):
+        ended, count = torch_lbfgs(
+            size, observation, label, first, search, lambda x, image=image: psnr(x, image) >= GOAL
+        )
+        solved, evaluations = solved + ended, evaluations + count
+    return time.perf_counter() - began, solved, evaluations
+
+
+def torch_lbfgs(
+    size: Size, observation: Observation, label: Tensor, first: Tensor, search: str | None, done: Solved
+) -> tuple[bool, int]:
+    """Return whether ``torch.optim.LBFGS`` arrives, and how many evaluations it takes."""
+    task = observation.task
+    parameters = {name: observation.state[name].clone().requires_grad_() for name in task.parameter_names}
+    x = first[None].clone().requires_grad_()
+    optimizer = torch.optim.LBFGS(
+        [x], lr=1, history_size=100, line_search_fn=search, max_iter=20, tolerance_grad=0, tolerance_change=0
+    )
+    count = 0
+
+    def closure() -> Tensor:
+        nonlocal count
+        count += 1
+        optimizer.zero_grad()
+        loss = F.cross_entropy(functional_call(task.model, parameters, (x,)), label[None])
+        gradient = torch.autograd.grad(loss, list(parameters.values()), create_graph=True)
+        distance = squared_distance(dict(zip(parameters, gradient, strict=True)), observation.update.tensors)
+        distance.backward()
+        return distance.detach()
+
+    while count < size.evaluations and torch.isfinite(x).all() and not done(x.detach()[0]):
+        before = x.detach().clone()
+        optimizer.step(closure)
+        if torch.equal(before, x):
+            break
+    return done(x.detach()[0]), count
+
+
+def psnr(found: Tensor, image: Tensor) -> float:
+    """Return the peak signal-to-noise ratio in dB."""
+    return float(-10 * (found.clamp(0, 1) - image).square().mean().log10())
+
+
+if __name__ == "__main__":
+    main()
