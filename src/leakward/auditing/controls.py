@@ -9,7 +9,7 @@ import torch
 from leakward.auditing.plan import Plan
 from leakward.auditing.site import Site
 from leakward.auditing.verdict import Verdict
-from leakward.metrics import psnr, rank, moments, ssim
+from leakward.metrics import moments, psnr, rank, ssim
 
 
 def positive(undefended: Verdict) -> dict[str, Any]:
@@ -25,8 +25,8 @@ def negative(site: Site, plan: Plan, frame: pd.DataFrame, chance: float) -> dict
     ratio, similarity = float(psnr(private, guess).mean()), float(ssim(private, guess).mean())
     hits = int((rank(guess, moments(site.gallery), index) == 1).sum())
     finding = (
-        f"The public mean image, without any attack, already has {ratio:.1f} dB PSNR and SSIM {similarity:.2f} against the "
-        f"private images, and identifies {hits} of {len(private)}: PSNR alone would call that a leak."
+        f"The public mean image, without any attack, already has {ratio:.1f} dB PSNR and SSIM {similarity:.2f} against "
+        f"the private images, and identifies {hits} of {len(private)}: PSNR alone would call that a leak."
     )
     undefended = frame[(frame["defense"] == "none") & (frame["metric"] == "psnr")]["value"]
     if len(undefended):

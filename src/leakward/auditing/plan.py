@@ -1,8 +1,10 @@
 """A ``Plan``: everything an audit is asked to do, in one TOML file."""
 
+import json
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -153,14 +155,14 @@ def make_plan(tables: Mapping[str, Any]) -> Plan:
     Raises:
         PlanError: Lists every problem with its place and what is allowed.
     """
+    tables = json.loads(json.dumps(dict(tables), default=str))  # dates and paths become words
     known = {*TABLES, "model", "attack", "defense"}
     problems = [f"unknown table [{name}]; allowed: {', '.join(sorted(known))}" for name in tables if name not in known]
     made: dict[str, Any] = {}
     for name, kind in TABLES.items():
         made[name], found = parse(kind, _table(tables, name, problems), f"[{name}]")
         problems += found
-    model = dict(_table(tables, "model", problems))
-    made["model"] = ModelSettings(str(model.pop("name", "convnet")), model)
+    made["model"] = _model(dict(_table(tables, "model", problems)), problems)
     made["attacks"] = _family("attacks", "attack", tables.get("attack", []), problems)
     made["defenses"] = _family("defenses", "defense", tables.get("defense", []), problems)
     if not made["attacks"] and not problems:
@@ -169,6 +171,7 @@ def make_plan(tables: Mapping[str, Any]) -> Plan:
         problems += _out_of_range(made)
     if problems:
         raise PlanError("the plan has problems:\n" + "\n".join(f"  - {problem}" for problem in problems))
+    made["attacks"] = tuple(dict.fromkeys(made["attacks"]))
     made["defenses"] = (NoDefense(), *(d for d in dict.fromkeys(made["defenses"]) if d != NoDefense()))
     return Plan(**made)
 
@@ -186,8 +189,9 @@ def plain(plan: Plan) -> dict[str, Any]:
 
 def label(family: registry.Family, part: Attack | Defense) -> str:
     """Return a short name: the registry name, and the settings that are not defaults."""
-    name, default = registry.name_of(family, type(part)), type(part)()
-    own = {key: value for key, value in plain_fields(part).items() if value != getattr(default, key)}
+    kind: Any = type(part)
+    name, defaults = registry.name_of(family, kind), {f.name: f.default for f in fields(kind)}
+    own = {key: value for key, value in plain_fields(part).items() if value != defaults[key]}
     return name + (f"({', '.join(f'{key}={value}' for key, value in own.items())})" if own else "")
 
 
@@ -199,7 +203,17 @@ def _table(tables: Mapping[str, Any], name: str, problems: list[str]) -> Mapping
     return {}
 
 
-def _family(family: registry.Family, table: str, items: Any, problems: list[str]) -> tuple[Any, ...]:
+def _model(options: dict[str, Any], problems: list[str]) -> ModelSettings:
+    name = options.pop("name", ModelSettings.name)
+    if not isinstance(name, str) or (":" not in name and name not in registry.names("models")):
+        allowed = ", ".join(sorted(registry.names("models")))
+        problems.append(f"[model] name: unknown name {name!r}; allowed: {allowed}, or package.module:factory")
+    wrong = {key: value for key, value in options.items() if not isinstance(value, int | float | str)}
+    problems += [f"[model] {k}: expected a number, a word or a truth value, got {v!r}" for k, v in wrong.items()]
+    return ModelSettings(str(name), {key: value for key, value in options.items() if key not in wrong})
+
+
+def _family(family: registry.Family, table: str, items: object, problems: list[str]) -> tuple[Any, ...]:
     if not isinstance(items, Sequence) or not all(isinstance(item, Mapping) for item in items):
         problems.append(f"[[{table}]]: expected repeated tables, got {items!r}")
         return ()
@@ -207,7 +221,7 @@ def _family(family: registry.Family, table: str, items: Any, problems: list[str]
     for number, item in enumerate(items, start=1):
         settings = dict(item)
         place, name = f"[[{table}]] {number}", settings.pop("name", None)
-        if name not in registry.names(family):
+        if not isinstance(name, str) or name not in registry.names(family):
             problems.append(f"{place}: unknown name {name!r}; allowed: {', '.join(sorted(registry.names(family)))}")
             continue
         part, found = parse(registry.load(family, name), settings, f"{place} {name}")
@@ -221,19 +235,21 @@ def _out_of_range(made: Mapping[str, Any]) -> list[str]:
     images = audit.victims * made["recipe"].batch_images
     rules = (
         ("[data] clients", data.clients, "at least 1", data.clients >= 1),
-        ("[data] alpha", data.alpha, "at least 0", data.alpha >= 0),
+        ("[data] alpha", data.alpha, "a finite number of at least 0", 0 <= data.alpha < math.inf),
+        ("[data] size", data.size, "at least 1", data.size is None or data.size >= 1),
+        ("[data] count", data.count, "at least 1", data.count is None or data.count >= 1),
         ("[data] site_images", data.site_images, "at least 2", data.site_images >= 2),
         ("[audit] victims", audit.victims, "at least 1", audit.victims >= 1),
         ("[audit] victims", audit.victims, f"at most {data.site_images} images in all, not {images}; lower victims or "
          "batch_images, or raise site_images", images <= data.site_images),
         ("[audit] seeds", audit.seeds, "at least one, all different", 0 < len(set(audit.seeds)) == len(audit.seeds)),
-        ("[audit] knowledge", audit.knowledge, "at least 'aware'", "aware" in audit.knowledge),
+        ("[audit] knowledge", audit.knowledge, "at least 'aware', all different", "aware" in audit.knowledge
+         and len(set(audit.knowledge)) == len(audit.knowledge)),
         ("[audit] confidence", audit.confidence, "a number in (0, 1)", 0 < audit.confidence < 1),
         ("[utility] epochs", utility.epochs, "at least 0", utility.epochs >= 0),
         ("[utility] batch_size", utility.batch_size, "at least 1", utility.batch_size >= 1),
-        ("[utility] learning_rate", utility.learning_rate, "a positive number", utility.learning_rate > 0),
+        ("[utility] learning_rate", utility.learning_rate, "a positive number", 0 < utility.learning_rate < math.inf),
+        ("[utility] train_images", utility.train_images, "at least 0", utility.train_images >= 0),
         ("[utility] delta", utility.delta, "a number in (0, 1)", 0 < utility.delta < 1),
     )  # fmt: skip
     return [f"{place}: expected {expected}, got {value!r}" for place, value, expected, ok in rules if not ok]
-
-

@@ -76,12 +76,15 @@ def open_site(plan: Plan, device: torch.device) -> Site:
     mean, std = _constants(plan, data)
     spec = TaskSpec(plan.model.name, data.image_shape, len(data.classes), dict(plan.model.options), mean, std)
     gallery = _different(data, source.site_images)
-    needed = plan.audit.victims * plan.recipe.batch_images
+    needed = max(2, plan.audit.victims * plan.recipe.batch_images)
     if len(gallery) < needed:
         raise DataError(
-            f"data {data.name!r}: expected at least {needed} different images at the site for {plan.audit.victims} victims, "
-            f"got {len(gallery)}; lower victims or batch_images"
+            f"data {data.name!r}: expected at least {needed} different images at the site for {plan.audit.victims} "
+            f"victims, got {len(gallery)}; lower victims or batch_images"
         )
+    for split, purpose in (("val", "public ones, for the negative control"), ("test", "ones to measure accuracy on")):
+        if len(data.splits[split]) == 0:
+            raise DataError(f"data {data.name!r}: expected images in the split {split} ({purpose}), got none; add some")
     return Site(data, build_task(spec), data.images[gallery], data.labels[gallery], fingerprint(data), device)
 
 
@@ -117,7 +120,7 @@ def _different(data: Dataset, most: int) -> Int[Tensor, " g"]:
         chosen.setdefault(data.images[i].numpy().tobytes(), i)
         if len(chosen) == most:
             break
-    return torch.tensor(list(chosen.values()))
+    return torch.tensor(list(chosen.values()), dtype=torch.long)
 
 
 def _constants(plan: Plan, data: Dataset) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -8,15 +8,21 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from safetensors import SafetensorError
 
 from leakward.errors import LeakwardError
+
+try:
+    import fcntl
+except ImportError:  # not on Windows: two audits of one folder at a time are not noticed there
+    fcntl = None
 
 SCORES = pa.schema([("cell", pa.string()), ("victim", pa.int64()), ("metric", pa.string()), ("value", pa.float64())])
 CELLS = pa.schema(
@@ -29,6 +35,7 @@ UTILITY = pa.schema(
     + [("rounds", pa.int64()), ("clients", pa.int64()), ("epsilon", pa.float64()), ("delta", pa.float64())]
     + [("accountant", pa.string())]
 )
+SCRATCH = ".part-"
 
 
 class Store:
@@ -36,35 +43,77 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        try:
+        with self._writing():
             self.parts.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise LeakwardError(f"--out {folder}: expected a folder to write to: {error.strerror}; choose another") from error
-        for left in self.parts.glob(".part-*"):
-            shutil.rmtree(left, ignore_errors=True)
 
     @property
     def parts(self) -> Path:
         """Return the folder of parts."""
         return self.folder / "parts"
 
-    def has(self, part: str) -> bool:
-        """Return whether a part is complete."""
-        return (self.parts / part).is_dir()
+    @contextmanager
+    def exclusive(self) -> Generator[None]:
+        """Keep other audits out of the folder, and clean away what a killed one left half-written.
+
+        Raises:
+            LeakwardError: If another audit is writing to it.
+        """
+        with self._writing():
+            lock = (self.parts / ".lock").open("w")
+        with lock:
+            if fcntl is not None:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise LeakwardError(
+                        f"--out {self.folder}: another audit is writing to this folder; wait for it, or choose another"
+                    ) from error
+                except OSError:  # a file system without locks
+                    pass
+            for left in self.parts.glob(f"{SCRATCH}*"):
+                _remove(left)
+            yield
+
+    def has(self, part: str, *names: str) -> bool:
+        """Return whether a part is complete and holds the files ``names``."""
+        return all((self.parts / part / name).is_file() for name in names)
 
     @contextmanager
-    def new_part(self, part: str) -> Iterator[Path]:
+    def new_part(self, part: str) -> Generator[Path]:
         """Yield a folder to write into; it becomes the part once the block ends without an error."""
-        scratch = Path(tempfile.mkdtemp(dir=self.parts, prefix=".part-"))
-        try:
-            yield scratch
-            os.replace(scratch, self.parts / part)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        with self._writing():
+            scratch = Path(tempfile.mkdtemp(dir=self.parts, prefix=SCRATCH))
+            try:
+                yield scratch
+                _remove(self.parts / part)
+                os.replace(scratch, self.parts / part)
+            finally:
+                _remove(scratch)
+
+    def withdraw(self, name: str) -> None:
+        """Remove a file of the run folder, if it is there."""
+        with self._writing():
+            (self.folder / name).unlink(missing_ok=True)
+
+    def drop(self, name: str) -> None:
+        """Remove a file from every part."""
+        with self._writing():
+            for path in self.parts.glob(f"*/{name}"):
+                path.unlink()
 
     def read_json(self, part: str, name: str) -> dict[str, Any]:
-        """Return the plain values of a part."""
-        return json.loads((self.parts / part / name).read_text(encoding="utf-8"))
+        """Return the plain values of a part.
+
+        Raises:
+            LeakwardError: If somebody damaged it.
+        """
+        path = self.parts / part / name
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise LeakwardError(
+                f"{path}: expected what an audit wrote, got {type(error).__name__}; delete {path.parent} and run again"
+            ) from error
 
     @staticmethod
     def dump(path: Path, content: Mapping[str, Any]) -> None:
@@ -80,10 +129,29 @@ class Store:
         table = pa.Table.from_pylist(list(rows), schema=schema)
         self._replace(name, lambda path: pq.write_table(table, path))
 
-    def _replace(self, name: str, write: Any) -> None:
-        scratch = self.folder / f".{name}.{os.getpid()}"
+    def _replace(self, name: str, write: Callable[[Path], None]) -> None:
+        scratch = self.parts / f"{SCRATCH}{name}"
+        with self._writing():
+            try:
+                write(scratch)
+                os.replace(scratch, self.folder / name)
+            finally:
+                _remove(scratch)
+
+    @contextmanager
+    def _writing(self) -> Generator[None]:
         try:
-            write(scratch)
-            os.replace(scratch, self.folder / name)
-        finally:
-            scratch.unlink(missing_ok=True)
+            yield
+        except (OSError, SafetensorError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            raise LeakwardError(
+                f"--out {self.folder}: expected a folder to write to: {why}; choose another, or make room"
+            ) from error
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()

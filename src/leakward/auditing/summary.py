@@ -12,7 +12,7 @@ from leakward import __version__
 from leakward.auditing.controls import consistency, negative, positive
 from leakward.auditing.plan import Plan, label
 from leakward.auditing.site import Site
-from leakward.auditing.verdict import Verdict, judge, with_controls
+from leakward.auditing.verdict import Tally, Verdict, judge, with_controls
 from leakward.metrics import METRICS, Summary, summarise
 
 SCHEMA = 1
@@ -40,7 +40,7 @@ def summarise_run(
     frame = _frame(plan, cells, scores)
     chance = 1 / len(site.gallery)
     levels = {label("defenses", defense): _levels(plan, frame, label("defenses", defense)) for defense in plan.defenses}
-    alone = {name: judge(level.get("aware", {}), chance, len(plan.attacks)) for name, level in levels.items()}
+    alone = {name: judge(_tally(plan, site, frame, name, level)) for name, level in levels.items()}
     consistent = consistency(checks)
     verdicts = {name: with_controls(v, alone["none"], consistent["passed"]) for name, v in alone.items()}
     return {
@@ -84,6 +84,24 @@ def _levels(plan: Plan, frame: pd.DataFrame, defense: str) -> dict[str, dict[str
     return found
 
 
+def _tally(
+    plan: Plan, site: Site, frame: pd.DataFrame, defense: str, levels: Mapping[str, Mapping[str, Summary]]
+) -> Tally:
+    """Return what all attacks together found of one defence, at the aware level."""
+    own = frame[(frame["defense"] == defense) & (frame["knowledge"] == "aware") & (frame["metric"] == "identified")]
+    groups: Any = own.groupby("group")["value"].max()
+    best = groups.tolist()
+    return Tally(
+        summaries=levels.get("aware", {}),
+        updates=plan.audit.victims * len(plan.audit.seeds),
+        ended=len(best),
+        hits=sum(value == 1 for value in best),
+        images=plan.recipe.batch_images,
+        gallery=len(site.gallery),
+        attacks=len(plan.attacks),
+    )
+
+
 def _summary(plan: Plan, rows: pd.DataFrame, metric: str) -> Summary:
     groups = torch.tensor(pd.factorize(rows["group"])[0].tolist())
     values = torch.tensor(rows["value"].tolist(), dtype=torch.float64)
@@ -124,8 +142,8 @@ def _worst(
     own = frame[(frame["defense"] == defense) & (frame["knowledge"] == "aware") & (frame["metric"] == "identified")]
     if own.empty:
         return {}
-    cell = own.groupby("cell")["value"].mean().idxmax()
-    attack = own[own["cell"] == cell]["attack"].iloc[0]
+    means: Any = own.groupby(["cell", "attack"], sort=False)["value"].mean()
+    cell, attack = means.idxmax()
     found = level["aware"]["identified"]
     return {
         "cell": cell,
@@ -162,7 +180,7 @@ def _defense(
 
 
 def _cell(plan: Plan, row: Mapping[str, Any], frame: pd.DataFrame) -> dict[str, Any]:
-    own = frame[frame["cell"] == row["id"]]
+    own: Any = frame[frame["cell"] == row["id"]]
     metrics = {str(m): _plain(_summary(plan, values, str(m))) for m, values in own.groupby("metric")}
     return dict(row) | {"metrics": metrics}
 
@@ -173,7 +191,8 @@ def _final(utility: Rows) -> list[dict[str, Any]]:
         return []
     frame = pd.DataFrame(list(utility))
     last = frame[frame["round"] == frame["rounds"]]
-    mean = last.groupby("defense", sort=False)[["accuracy", "f1_macro", "rounds", "clients"]].mean().reset_index()
+    columns = ["accuracy", "f1_macro", "rounds", "clients"]
+    mean: Any = last.groupby("defense", sort=False, as_index=False)[columns].mean()
     return [
         {
             "defense": row["defense"],

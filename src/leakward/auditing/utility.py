@@ -1,7 +1,7 @@
 """What a defence costs: the accuracy of a model trained with it.
 
-One site trains alone, through the very ``client_round`` that is attacked: every step sends the gradient of a minibatch, defended, and a
-plain optimiser applies it.
+One site trains alone, through the very ``client_round`` that is attacked: every step sends the gradient of a minibatch,
+defended, and a plain optimiser applies it.
 """
 
 from collections.abc import Callable

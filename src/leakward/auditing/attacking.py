@@ -1,0 +1,118 @@
+"""One cell: the client sends, the attacker recovers, and what it recovered is scored."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from leakward.attacks import Reconstruction, Status
+from leakward.auditing.cell import Cell, stream
+from leakward.auditing.plan import Plan
+from leakward.auditing.site import Site
+from leakward.federated import Defense, NoDefense, Round
+from leakward.metrics import Moments, ScoringContext, score
+from leakward.threat import ThreatModel, examine, observe
+from leakward.types import Tensors
+
+Classifier = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Attacked:
+    """What one cell leaves behind.
+
+    Attributes:
+        facts: Plain values: status, number of images, seconds, the doctor's checks, and one row of scores per image and
+            measure.
+        pictures: Originals and reconstructions as 8-bit images (v c h w), black where the attack failed.
+    """
+
+    facts: dict[str, Any]
+    pictures: Tensors
+
+
+def attack_victims(
+    plan: Plan,
+    site: Site,
+    part: str,
+    cell: Cell,
+    defense: Defense,
+    gallery: Moments,
+    classifier: Classifier | None,
+    progress: Callable[[float], None],
+) -> Attacked:
+    """Attack every victim of a cell.
+
+    Args:
+        plan: It belongs to.
+        site: Whose images are attacked.
+        part: Id of the cell; the attacker's randomness follows from it.
+        cell: Attack, knowledge and seed.
+        defense: Of the cell, fitted on the site's images.
+        gallery: Of the site.
+        classifier: Reads a class from an image, or None.
+        progress: Called with the fraction done.
+    """
+    begin = time.perf_counter()
+    rounds = site.rounds(plan, defense, cell.seed, site.initial_state(cell.seed))
+    threat = ThreatModel(cell.knowledge, labels=plan.audit.labels == "granted")
+    observations = [observe(round_, threat) for round_ in rounds]
+    found = cell.attack.recover(observations, stream("attack", part), progress)
+    checked = observations if cell.defense == NoDefense() else []
+    facts = {
+        "status": _status(found),
+        "victims": sum(len(round_.batch) for round_ in rounds),
+        "seconds": time.perf_counter() - begin,
+        "checks": [[check.name, check.passed, check.finding] for seen in checked for check in examine(seen)],
+        "scores": _scores(plan, site, part, cell, rounds, found, gallery, classifier),
+    }
+    return Attacked(facts, _pictures(rounds, found))
+
+
+def _scores(
+    plan: Plan,
+    site: Site,
+    part: str,
+    cell: Cell,
+    rounds: Sequence[Round],
+    found: Sequence[Reconstruction],
+    gallery: Moments,
+    classifier: Classifier | None,
+) -> list[tuple[str, int, str, float]]:
+    rows: list[tuple[str, int, str, float]] = []
+    std = site.task.spec.std or (1.0,) * site.data.image_shape[0]
+    victims, mean_image = site.victims(plan, cell.seed), site.mean_image
+    for number, (round_, guess) in enumerate(zip(rounds, found, strict=True)):
+        if guess.images is None or guess.labels is None:
+            continue
+        context = ScoringContext(gallery, victims[number], mean_image, std, classifier)
+        batch = round_.batch
+        scores = score(batch.images.cpu(), batch.labels.cpu(), guess.images.cpu(), guess.labels.cpu(), context)
+        first = number * len(batch)
+        for name, values in scores.items():
+            rows += [(part, first + i, name, float(value)) for i, value in enumerate(values)]
+    return rows
+
+
+def _status(found: Sequence[Reconstruction]) -> str:
+    """Return ``ok``, the common failure, or how many victims ended well."""
+    kinds = {guess.status for guess in found}
+    if len(kinds) == 1:
+        return str(kinds.pop())
+    return f"{sum(guess.status == Status.OK for guess in found)} of {len(found)} ok"
+
+
+def _pictures(rounds: Sequence[Round], found: Sequence[Reconstruction]) -> Tensors:
+    originals = [round_.batch.images.cpu() for round_ in rounds]
+    guesses = [
+        torch.zeros_like(original) if guess.images is None else guess.images.cpu()
+        for original, guess in zip(originals, found, strict=True)
+    ]
+    return {"originals": _bytes(torch.cat(originals)), "reconstructions": _bytes(torch.cat(guesses))}
+
+
+def _bytes(images: Tensor) -> Tensor:
+    return (images * 255).round().to(torch.uint8).contiguous()
