@@ -1,16 +1,22 @@
 """Attacking a captured update, outside any plan: there is no truth to score against."""
 
+import os
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import save_file
+from torch import Tensor
 
 from leakward import registry
 from leakward.attacks import Reconstruction, Status
+from leakward.auditing.facts import device as device_named
 from leakward.errors import LeakwardError, PlanError
 from leakward.settings import parse
 from leakward.threat import Observation, load_capture
@@ -27,7 +33,9 @@ def attack_capture(
     seed: int,
     progress: Callable[[str, float], None],
 ) -> Reconstruction:
-    """Attack the update in ``capture`` and write every recovered image to ``folder`` as PNG and safetensors.
+    """Attack the update in ``capture`` and write every recovered image to ``folder`` as safetensors, and as PNG.
+
+    There is no PNG where an image has neither one channel nor three.
 
     Raises:
         LeakwardError: If the capture is broken, the attack is unknown or does not apply, or it found nothing finite.
@@ -35,19 +43,33 @@ def attack_capture(
     made, problems = parse(registry.load("attacks", name), settings, name)
     if made is None:
         raise PlanError("; ".join(problems))
-    observation = _moved(load_capture(capture), torch.device(device))
+    if folder.exists() and not folder.is_dir():
+        raise LeakwardError(f"--out {folder}: expected a folder to write to, got a file; choose another")
+    observation = _moved(load_capture(capture), device_named(device))
     found = made.recover([observation], generator(seed), lambda fraction: progress(name, fraction))[0]
     if found.status == Status.NOT_APPLICABLE:
-        raise LeakwardError(f"{name} does not apply to this capture; 'leakward list attacks' says what each one needs")
+        raise LeakwardError(f"{name} does not apply to this capture; try another of 'leakward list attacks'")
     if found.images is None or found.labels is None:
         raise LeakwardError(f"{name} met values that are not finite; run 'leakward doctor {capture}'")
-    folder.mkdir(parents=True, exist_ok=True)
-    images = found.images.cpu()
-    save_file({"images": images.contiguous(), "labels": found.labels.cpu()}, folder / "reconstruction.safetensors")
-    for number, image in enumerate(images):
-        pixels = (image * 255).round().to(torch.uint8).permute(1, 2, 0).squeeze(-1).numpy()
-        Image.fromarray(pixels).save(folder / f"image-{number}-class-{int(found.labels[number])}.png")
+    try:
+        _write(found.images.cpu(), found.labels.cpu(), folder)
+    except (OSError, SafetensorError) as error:
+        raise LeakwardError(f"--out {folder}: expected a folder to write to: {error}; choose another") from error
     return found
+
+
+def _write(images: Float[Tensor, "b c h w"], labels: Int[Tensor, " b"], folder: Path) -> None:
+    """Write all files first, and then put them in the place of those of an earlier attack."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".attack-") as scratch:
+        save_file({"images": images.contiguous(), "labels": labels}, Path(scratch) / "reconstruction.safetensors")
+        for number, image in enumerate(images if images.shape[1] in (1, 3) else ()):
+            pixels = (image * 255).round().to(torch.uint8).permute(1, 2, 0).squeeze(-1).numpy()
+            Image.fromarray(pixels).save(Path(scratch) / f"image-{number}-class-{int(labels[number])}.png")
+        for old in folder.glob("image-*-class-*.png"):
+            old.unlink()
+        for new in sorted(Path(scratch).iterdir()):
+            os.replace(new, folder / new.name)
 
 
 def _moved(observation: Observation, device: torch.device) -> Observation:

@@ -2,10 +2,10 @@
 
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, cast, get_args
 
 import typer
 from rich.console import Console
@@ -17,6 +17,8 @@ from leakward.errors import LeakwardError
 
 LEAKS = 3
 """Exit code of ``--fail-on leak`` when the verdict is ``leaks``."""
+STOPPED = 130
+"""Exit code after Ctrl-C, as shells have it."""
 
 app = typer.Typer(
     help="What would the updates your site sends reveal about its images, what stops it, and what does that cost?",
@@ -40,15 +42,12 @@ def main() -> None:
     except LeakwardError as error:
         err.print(f"[bold red]error:[/] {_escaped(str(error))}", soft_wrap=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        err.print("stopped; the same command goes on where it stopped")
-        sys.exit(130)
 
 
 @app.command()
 def audit(
     plan: Annotated[Path | None, typer.Argument(help="Plan file (TOML); the built-in quick plan if left out.")] = None,
-    data: Annotated[str | None, typer.Option(help="Name of a data set, or path of an .npz file or image folder.")] = None,
+    data: Annotated[str | None, typer.Option(help="Name of a data set, or path of an .npz or image folder.")] = None,
     folder: Out = Path("runs/audit"),
     device: Device = "cpu",
     changes: Set = None,
@@ -64,12 +63,14 @@ def audit(
 
     tables = quick_plan() if plan is None else read_plan(plan)
     if data is not None:
-        tables["data"] = {**tables.get("data", {}), "name": data}
+        _apply(tables, "data.path=")
+        tables["data"].pop("path")  # it belongs to the data that the plan names
+        tables["data"]["name"] = data
     for change in changes or []:
         _apply(tables, change)
     if no_images:
-        tables["audit"] = {**tables.get("audit", {}), "images": False}
-    with _progress() as progress:
+        _apply(tables, "audit.images=false")
+    with _progress("stopped; the same command goes on where it stopped") as progress:
         run(make_plan(tables), folder, device=device, progress=progress)
     page = build_report(folder, images=not no_images)
     status = _show(folder)
@@ -81,10 +82,10 @@ def audit(
 @app.command()
 def attack(
     capture: Annotated[Path, typer.Argument(help="Folder of a captured update.")],
-    name: Annotated[str, typer.Option("--attack", help="Which attack; see 'leakward list attacks'.")] = "inverting-gradients",
+    name: Annotated[str, typer.Option("--attack", help="See 'leakward list attacks'.")] = "inverting-gradients",
     folder: Out = Path("runs/attack"),
     device: Device = "cpu",
-    changes: Annotated[list[str] | None, typer.Option("--set", help="A setting of the attack, as in iterations=500.")] = None,
+    changes: Annotated[list[str] | None, typer.Option("--set", help="Of the attack, as in iterations=500.")] = None,
     seed: Annotated[int, typer.Option(help="Of the attacker's randomness.")] = 0,
 ) -> None:
     """Attack a captured update and write what comes out as pictures."""
@@ -93,7 +94,7 @@ def attack(
     settings: dict[str, Any] = {}
     for change in changes or []:
         _apply(settings, change)
-    with _progress() as progress:
+    with _progress("stopped; nothing was written") as progress:
         result = attack_capture(capture, name, settings, folder, device=device, seed=seed, progress=progress)
     out.print(f"{name}: {result.status}, objective {result.objective:.3g}, {result.evaluations} evaluations")
     out.print(f"pictures: {folder}", soft_wrap=True)
@@ -116,6 +117,7 @@ def list_names(family: Annotated[str, typer.Argument(help="attacks, defenses, da
     families = get_args(registry.Family)
     if family not in families:
         raise typer.BadParameter(f"expected one of {', '.join(families)}, got {family!r}", param_hint="family")
+    family = cast(registry.Family, family)
     table = Table("name", "what it is", box=None)
     for name in registry.names(family):
         found = registry.load(family, name)
@@ -153,9 +155,11 @@ def _apply(tables: dict[str, Any], change: str) -> None:
     place[key] = _value(text)
 
 
-def _child(place: Any, key: str, change: str) -> Any:
+def _child(place: Any, key: str, change: str) -> Any:  # noqa: ANN401 - a table, or a list of tables
     if isinstance(place, list):
-        if not key.isdigit() or int(key) >= len(place):
+        if not place:
+            raise LeakwardError(f"--set {change}: the plan has no such tables; add them to the plan")
+        if not key.isdecimal() or int(key) >= len(place):
             raise LeakwardError(f"--set {change}: expected a number from 0 to {len(place) - 1}, got {key!r}")
         return place[int(key)]
     if not isinstance(place.setdefault(key, {}), dict | list):
@@ -163,7 +167,7 @@ def _child(place: Any, key: str, change: str) -> Any:
     return place[key]
 
 
-def _value(text: str) -> Any:
+def _value(text: str) -> object:
     """Read a TOML value; what is none is a plain word."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
@@ -172,9 +176,10 @@ def _value(text: str) -> Any:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str, float], None]]:
-    """Show one live bar on a terminal; elsewhere one line per step."""
-    columns = (BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn(), TextColumn("{task.description}"))
+def _progress(stopped: str) -> Generator[Callable[[str, float], None]]:
+    """Show one live bar on a terminal; elsewhere one line per step. After Ctrl-C, say what became of the work."""
+    percent, what = TextColumn("{task.percentage:>3.0f} %"), TextColumn("{task.description}")
+    columns = (BarColumn(), percent, TimeElapsedColumn(), what)
     with Progress(*columns, console=err, disable=not err.is_terminal) as bar:
         task = bar.add_task("", total=1.0)
         last = [""]
@@ -185,7 +190,11 @@ def _progress() -> Iterator[Callable[[str, float], None]]:
                 last[0] = what
                 err.print(f"{fraction:4.0%} {what}", markup=False, highlight=False, soft_wrap=True)
 
-        yield update
+        try:
+            yield update
+        except KeyboardInterrupt:
+            err.print(stopped)
+            raise typer.Exit(STOPPED) from None
 
 
 def _show(run: Path) -> str:
