@@ -99,6 +99,17 @@ def test_the_smallest_objective_seen_is_kept(solver):
         before = found.value
 
 
+def test_adam_keeps_the_best_and_not_the_last():
+    """With steps so long that it overshoots."""
+    problem, evaluations = problems.quadratic(), []
+    for steps in range(1, 30):
+        found = Adam(steps, 1.0).solve(problem, generator(0), strategy="vmap")
+        evaluations.append(found.value)
+        assert (found.value == torch.stack(evaluations).amin(0)).all()
+    last = build(problem, "vmap")(found.last, problem.victims, ())[0]
+    assert (last > found.value).any()
+
+
 @pytest.mark.parametrize("strategy", ["loop", "vmap"])
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_a_trial_that_is_not_finite_stops_alone(solver, strategy):
