@@ -57,7 +57,9 @@ KINDS: dict[str, Kind] = {
     "basophil": Kind(0.60, (0.76, 0.64, 0.80), (0.46, 0.30, 0.62), 2, 0.28, 0.18, 0.0, (0.24, 0.13, 0.42), 0.38, True),
     "eosinophil": Kind(0.66, (0.93, 0.74, 0.68), (0.45, 0.27, 0.60), 2, 0.26, 0.27, 0.0, (0.90, 0.46, 0.38), 0.48),
     "erythroblast": Kind(0.44, (0.66, 0.64, 0.80), (0.27, 0.14, 0.42), 1, 0.27),
-    "immature granulocyte": Kind(0.74, (0.76, 0.68, 0.84), (0.54, 0.34, 0.66), 1, 0.48, 0.06, 0.0, (0.55, 0.28, 0.58), 0.20),
+    "immature granulocyte": Kind(
+        0.74, (0.76, 0.68, 0.84), (0.54, 0.34, 0.66), 1, 0.48, 0.06, 0.0, (0.55, 0.28, 0.58), 0.20
+    ),
     "lymphocyte": Kind(0.48, (0.64, 0.72, 0.90), (0.38, 0.22, 0.56), 1, 0.40),
     "monocyte": Kind(0.76, (0.74, 0.74, 0.84), (0.50, 0.36, 0.66), 1, 0.50, 0.0, 0.34),
     "neutrophil": Kind(0.64, (0.92, 0.80, 0.82), (0.42, 0.24, 0.58), 4, 0.19, 0.28, 0.0, (0.82, 0.62, 0.74), 0.22),
@@ -124,7 +126,9 @@ def draw(label: int, size: int, seed: int, number: int) -> NDArray[np.float64]:
     chromatin = np.array(kind.nucleus) + tint + 0.07 * _texture(rng, side, 24)[..., None]
     picture = _paint(picture, nucleus, chromatin)
     grain = _texture(rng, side, 30)
-    granules = np.clip(4 * (grain - np.quantile(grain, 1 - kind.density)), 0, 1) if kind.density else np.zeros_like(grain)
+    granules = (
+        np.clip(4 * (grain - np.quantile(grain, 1 - kind.density)), 0, 1) if kind.density else np.zeros_like(grain)
+    )
     covered = cell if kind.over_nucleus else cell * (1 - nucleus)
     picture = _paint(picture, 0.85 * granules * covered, np.array(kind.granule) + tint)
     blurred = gaussian_filter(picture, (0.45 * scale, 0.45 * scale, 0))
