@@ -62,7 +62,8 @@ def check(dataset: Dataset) -> None:
     if len(images) == 0:
         raise DataError(f"data {name!r}: expected at least one image, got none; check the path")
     if len(images) != len(labels):
-        raise DataError(f"data {name!r}: expected one label per image, got {len(images)} images and {len(labels)} labels")
+        found = f"{len(images)} images and {len(labels)} labels"
+        raise DataError(f"data {name!r}: expected one label per image, got {found}")
     if not torch.isfinite(images).all() or images.min() < 0 or images.max() > 1:
         raise DataError(f"data {name!r}: expected finite pixel values in [0, 1]; rescale the images")
     if labels.min() < 0 or labels.max() >= len(dataset.classes):

@@ -1,8 +1,8 @@
 """Phantom: blood smears drawn by a program, so that a first audit needs no download and no patient.
 
-Eight classes with the names and numbers of BloodMNIST (Yang et al. 2023), which differ as the real cells do: size of the cell,
-number and shape of the nuclear lobes, stain of nucleus and cytoplasm, granules. Position, turn, size, colour and outline vary from
-image to image, and so do the red cells around. Image i depends on ``seed`` and i alone.
+Eight classes with the names and numbers of BloodMNIST (Yang et al. 2023), which differ as the real cells do: size of
+the cell, number and shape of the nuclear lobes, stain of nucleus and cytoplasm, granules. Position, turn, size, colour
+and outline vary from image to image, and so do the red cells around. Image i depends on ``seed`` and i alone.
 """
 
 from dataclasses import dataclass

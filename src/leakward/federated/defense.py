@@ -1,10 +1,9 @@
 """The ``Defense`` interface: hooks at every place where a defence can act.
 
-All hooks are identity by default, and a defence overrides only where its paper acts. A defence that cannot be applied raises
-``DefenseError``; no path returns the undefended value.
+All hooks are identity by default, and a defence overrides only where its paper acts. A defence that cannot be applied
+raises ``DefenseError``; no path returns the undefended value.
 """
 
-from abc import ABC
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -73,7 +72,7 @@ SINGLE_GRADIENT = LocalTraining()
 """The recipe of a message that is one gradient."""
 
 
-class Defense(ABC):
+class Defense:
     """A defence is a frozen dataclass of its hyper-parameters; equal fields mean the same defence."""
 
     @property
