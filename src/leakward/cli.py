@@ -155,7 +155,7 @@ def _apply(tables: dict[str, Any], change: str) -> None:
     place[key] = _value(text)
 
 
-def _child(place: Any, key: str, change: str) -> Any:  # noqa: ANN401 - a table, or a list of tables
+def _child(place: Any, key: str, change: str) -> Any:
     if isinstance(place, list):
         if not place:
             raise LeakwardError(f"--set {change}: the plan has no such tables; add them to the plan")

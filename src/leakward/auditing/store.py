@@ -76,7 +76,8 @@ class Store:
 
     def has(self, part: str, *names: str) -> bool:
         """Return whether a part is complete and holds the files ``names``."""
-        return all((self.parts / part / name).is_file() for name in names)
+        folder = self.parts / part
+        return folder.is_dir() and all((folder / name).is_file() for name in names)
 
     @contextmanager
     def new_part(self, part: str) -> Generator[Path]:

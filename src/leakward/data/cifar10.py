@@ -103,7 +103,7 @@ def _read_batch(file: Path, split: str) -> Split:
     return checked(file, split, images, np.array(labels))
 
 
-def _unpickle(file: Path) -> Any:  # noqa: ANN401 - a pickle can hold anything; the caller checks
+def _unpickle(file: Path) -> Any:
     try:
         with file.open("rb") as stream:
             return _ArraysOnly(stream, encoding="bytes").load()
@@ -118,7 +118,7 @@ def _unpickle(file: Path) -> Any:  # noqa: ANN401 - a pickle can hold anything; 
 class _ArraysOnly(pickle.Unpickler):
     """Build NumPy arrays and plain containers, and refuse whatever else a pickle asks for."""
 
-    def find_class(self, module_name: str, global_name: str, /) -> Any:  # noqa: ANN401 - as in the base class
+    def find_class(self, module_name: str, global_name: str, /) -> Any:
         """Return what a pickle names if it is on the list."""
         if (module_name, global_name) not in ALLOWED:
             raise DataError(
