@@ -1,0 +1,128 @@
+"""Utility is measured by a training that is an ordinary one where no defence is on."""
+
+from dataclasses import replace
+
+import pytest
+import tiny_site
+import torch
+from opacus.accountants import RDPAccountant
+from torch.func import functional_call
+from torch.nn import functional as F
+from torch.testing import assert_close
+
+from leakward.auditing import audit, make_plan
+from leakward.auditing.cell import stream
+from leakward.auditing.site import open_site
+from leakward.auditing.utility import evaluate, predict, train
+from leakward.defenses import DPSGD
+from leakward.federated import NoDefense
+from leakward.models import build_task
+
+
+def silent(fraction):
+    del fraction
+
+
+def make(data, **utility):
+    plan = make_plan(tiny_site.plan(data, utility={"epochs": 3, **utility}))
+    return plan, open_site(plan, torch.device("cpu"))
+
+
+def double(site):
+    """Do all arithmetic in double precision, so that only a wrong formula can differ."""
+
+    class Double(type(site)):
+        def initial_state(self, seed):
+            return {name: value.double() for name, value in super().initial_state(seed).items()}
+
+    fields = {name: getattr(site, name) for name in site.__dataclass_fields__}
+    images = replace(site.data, images=site.data.images.double())
+    return Double(**fields | {"data": images})
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_without_a_defence_it_is_the_loop_of_a_textbook(data, optimizer):
+    plan, site = make(data, optimizer=optimizer, learning_rate=0.01, batch_size=20)
+    site = double(site)
+    found = train(plan, site, NoDefense(), 0, silent)
+
+    module = build_task(site.task.spec).model.double()
+    module.load_state_dict(site.initial_state(0))
+    kinds = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+    steps = kinds[optimizer](module.parameters(), lr=0.01)
+    images, labels = site.data.subset("train")
+    order = stream("order", 0)
+    for _ in range(3):
+        for index in torch.randperm(len(images), generator=order).split(20):
+            steps.zero_grad()
+            F.cross_entropy(module((images[index] - 0.5) / 0.5), labels[index]).backward()
+            steps.step()
+    assert_close(found.state, dict(module.state_dict()), rtol=1e-9, atol=1e-12)
+
+    tests, truth = site.data.subset("test")
+    right = module((tests - 0.5) / 0.5).argmax(1) == truth
+    assert found.accuracy[-1] == pytest.approx(float(right.double().mean()))
+    assert len(found.accuracy) == len(found.f1_macro) == 3
+    assert found.guarantee is None
+
+
+def test_it_learns_what_can_be_learned(data):
+    plan, site = make(data, epochs=15, learning_rate=0.01)
+    found = train(plan, site, NoDefense(), 0, silent)
+    assert found.accuracy[-1] > 0.8, "chance is 0.5"
+
+
+def test_equal_seeds_train_equally_and_others_do_not(data):
+    plan, site = make(data, epochs=1)
+    one, two, other = (train(plan, site, DPSGD(), seed, silent) for seed in (0, 0, 1))
+    assert_close(one.state, two.state, rtol=0, atol=0)
+    assert one.accuracy == two.accuracy
+    assert any(not torch.equal(one.state[n], other.state[n]) for n in one.state)
+
+
+def test_the_defence_is_on_during_training(data):
+    plan, site = make(data, epochs=1)
+    none, noisy = (train(plan, site, defense, 0, silent) for defense in (NoDefense(), DPSGD()))
+    assert all(not torch.equal(none.state[n], noisy.state[n]) for n in none.state)
+
+
+def test_epsilon_is_that_of_opacus(data, tmp_path):
+    plan, site = make(data, epochs=2, batch_size=16, delta=1e-4)
+    proven = train(plan, site, DPSGD(noise_multiplier=1.5), 0, silent).guarantee
+    accountant = RDPAccountant()
+    for _ in range(2 * 3):
+        accountant.step(noise_multiplier=1.5, sample_rate=16 / 48)
+    assert proven.epsilon == pytest.approx(accountant.get_epsilon(1e-4), rel=1e-3)
+    assert proven.delta == 1e-4
+
+    dp = {"name": "dp-sgd", "noise_multiplier": 1.5}
+    tables = tiny_site.plan(data, attack=[{"name": "analytic-linear"}], defense=[dp])
+    tables["utility"] = {"epochs": 2, "batch_size": 16, "delta": 1e-4}
+    _, _, utility = tiny_site.tables(audit(tables, tmp_path))
+    of = utility.groupby("defense")["epsilon"]
+    assert of.get_group("dp-sgd(noise_multiplier=1.5)").tolist() == [proven.epsilon] * 2
+    assert of.get_group("none").isna().all()
+
+
+def test_at_most_so_many_images_are_trained_on(data):
+    plan, site = make(data, epochs=1, batch_size=64, train_images=5)
+    fractions = []
+    found = train(plan, site, DPSGD(), 0, fractions.append)
+    assert fractions == [1.0]
+    full = DPSGD().guarantee(1.0, 1, plan.utility.delta)
+    assert found.guarantee == full, "all 5 images are in the only step"
+
+
+def test_testing_draws_nothing_and_has_no_order(data):
+    _, site = make(data)
+    state = site.initial_state(0)
+    before = torch.get_rng_state()
+    one, truth = evaluate(site, NoDefense(), state)
+    two, _ = evaluate(site, NoDefense(), state)
+    assert torch.equal(one, two)
+    assert torch.equal(torch.get_rng_state(), before)
+    images, labels = site.data.subset("test")
+    assert torch.equal(truth, labels)
+    assert torch.equal(predict(site.task, state, images.flip(0)), one.flip(0))
+    logits = functional_call(site.task.model, state, (site.task.normalize(images),))
+    assert torch.equal(one, logits.argmax(1))
