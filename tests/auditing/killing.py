@@ -40,4 +40,5 @@ def main() -> None:
     audit(plan, run)
 
 
-main()
+if __name__ == "__main__":
+    main()

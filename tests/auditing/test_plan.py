@@ -110,7 +110,7 @@ def test_all_problems_are_reported_together_with_place_and_remedy():
         ("[[attack]] 1", "unknown name 'dgl'; allowed: analytic-linear, cpl, dlg"),
         ("[[attack]] 2 dlg", "unknown key 'steps'; allowed: "),
         ("[[attack]] 3 inverting-gradients", "iterations=0: expected a whole number of at least 1"),
-        ("[[defense]] 1 gaussian-noise", "std=-0.1: expected"),
+        ("[[defense]] 1 gaussian-noise", "expected std to be a finite number of at least 0, got -0.1"),
         ("[[defense]] 2", "unknown name 'noise'; allowed: "),
     ]
     for place, words in expected:
