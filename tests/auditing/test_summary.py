@@ -40,7 +40,9 @@ def run(plan, site, hits, *, checks=PASSED, gain=-0.1):
         found = hits(row["attack"], row["defense"], row["knowledge"])
         rows.append(row)
         for victim in range(8):
-            values = {"identified": float(victim in found), "ssim_gain": gain - victim / 100, "psnr": 10.0 + number}
+            hit = victim in found
+            values = {"identified": float(hit), "rank": 1.0 if hit else len(site.gallery), "psnr": 10.0 + number}
+            values["ssim_gain"] = gain - victim / 100
             scores += [{"cell": str(number), "victim": victim, "metric": m, "value": v} for m, v in values.items()]
     return summarise_run(plan, site, rows, scores, [], checks)
 

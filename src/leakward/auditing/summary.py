@@ -88,14 +88,12 @@ def _tally(
     plan: Plan, site: Site, frame: pd.DataFrame, defense: str, levels: Mapping[str, Mapping[str, Summary]]
 ) -> Tally:
     """Return what all attacks together found of one defence, at the aware level."""
-    own = frame[(frame["defense"] == defense) & (frame["knowledge"] == "aware") & (frame["metric"] == "identified")]
-    groups: Any = own.groupby("group")["value"].max()
-    best = groups.tolist()
+    own = frame[(frame["defense"] == defense) & (frame["knowledge"] == "aware") & (frame["metric"] == "rank")]
+    best: Any = own.groupby("group")["value"].min()
     return Tally(
         summaries=levels.get("aware", {}),
         updates=plan.audit.victims * len(plan.audit.seeds),
-        ended=len(best),
-        hits=sum(value == 1 for value in best),
+        places=tuple(int(place) for place in best),
         images=plan.recipe.batch_images,
         gallery=len(site.gallery),
         attacks=len(plan.attacks),

@@ -1,18 +1,22 @@
 """From scores to a verdict in a sentence.
 
-A defence *leaks* if, against the attacker who knows it, images are identified more often than chance explains (exact
-binomial test at 5 %), or the reconstructions are closer to the truth than the public mean image is (interval of the
-SSIM gain above 0). It is called free of a found leak only where the same attacks did leak without a defence and enough
-victims were attacked.
+A defence *leaks* if, against the attacker who knows it, reconstructions point at the right images more often than chance
+explains. Two tests share a level of 5 %: images identified (exact binomial), and the place of the right image among the
+site's own (Fisher's method over updates), which also sees a leak that stops short of identification. Neither can be
+fooled by a prior: what an attacker knows of such images in general is as near to every image of the site. A defence is
+called free of a found leak only where the same attacks did leak without it and enough victims were attacked.
 
-The images of one update are recovered together or not at all, so the test counts updates, of which at least one image
-was identified. By chance that happens with a probability of at most ``a b^2 / n``: each of ``b`` reconstructions may
-fall on any of the ``b`` private images among ``n``, and the best of ``a`` attacks counts.
+The images of one update are recovered together or not at all, so the tests count updates, each by its best place r. By
+chance a place of r or better happens with a probability of at most ``a b^2 r / n``: each of ``b`` reconstructions may be
+compared with any of the ``b`` private images among ``n``, and the best of ``a`` attacks counts.
 """
 
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+from scipy.stats import combine_pvalues
 
 from leakward.metrics import Summary, p_value_above_chance, upper_bound
 
@@ -42,8 +46,7 @@ class Tally:
     Attributes:
         summaries: Of the worst case per image, by metric; empty if no attack ended with an image.
         updates: That were attacked, at least 1.
-        ended: Of which some attack made images.
-        hits: Of which at least one image was identified.
+        places: Best place of a right image among the gallery, 1 to n, one per update that ended.
         images: Per update, b.
         gallery: Images among which they are identified, n.
         attacks: Of which the best counts, a.
@@ -51,33 +54,45 @@ class Tally:
 
     summaries: Mapping[str, Summary]
     updates: int
-    ended: int
-    hits: int
+    places: tuple[int, ...]
     images: int
     gallery: int
     attacks: int
 
     @property
-    def chance(self) -> float:
-        """Return the largest probability that an update is a hit by guessing."""
-        return min(1.0, self.attacks * self.images**2 / self.gallery)
+    def ended(self) -> int:
+        """Return the number of updates for which some attack made images."""
+        return len(self.places)
+
+    @property
+    def hits(self) -> int:
+        """Return the number of updates of which at least one image was identified."""
+        return sum(place == 1 for place in self.places)
+
+    def chance(self, place: int = 1) -> float:
+        """Return the largest probability that an update reaches ``place`` by guessing."""
+        return min(1.0, self.attacks * self.images**2 * place / self.gallery)
+
+    def beats_chance(self) -> bool:
+        """Return whether identification, or the places as a whole, are better than chance explains."""
+        identification = p_value_above_chance(self.hits, self.ended, self.chance())
+        places = float(combine_pvalues([self.chance(place) for place in self.places], method="fisher").pvalue)
+        return min(identification, places) < SIGNIFICANCE / 2
 
 
 def judge(tally: Tally) -> Verdict:
     """Judge one defence on its own."""
     if not tally.summaries:
         return Verdict("inconclusive", "no attack applied or ended with an image.")
-    gain, share = tally.summaries["ssim_gain"], _share(tally)
-    if p_value_above_chance(tally.hits, tally.ended, tally.chance) < SIGNIFICANCE:
+    share = _share(tally)
+    if tally.beats_chance():
         return Verdict("leaks", f"{share}.")
-    if gain.low is not None and gain.low > 0:
-        return Verdict("leaks", f"reconstructions beat the public mean image by {gain.mean:.2f} SSIM; {share}.")
     if tally.ended < tally.updates:
         failed = tally.updates - tally.ended
         return Verdict("inconclusive", f"{share}; no attack ended for {failed} of {tally.updates} updates.")
     if tally.updates < FEWEST:
         return Verdict("inconclusive", f"{share}; too few updates to claim the absence of a leak.")
-    if p_value_above_chance(tally.updates, tally.updates, tally.chance) >= SIGNIFICANCE:
+    if tally.chance() ** tally.updates >= SIGNIFICANCE / 2:
         return Verdict("inconclusive", f"{share}; the site has too few images to tell identification from chance.")
     bound = upper_bound(tally.hits, tally.updates)
     what = "are" if tally.images == 1 else "of updates give one away"
@@ -104,4 +119,6 @@ def _share(tally: Tally) -> str:
     found = tally.summaries["identified"]
     hits, odds = round(found.mean * found.count), min(1.0, tally.images / tally.gallery)
     where = "" if tally.images == 1 else f", in {tally.hits} of {tally.ended} updates"
-    return f"{hits} of {found.count} images identified among {tally.gallery} (chance {odds:.1%}){where}"
+    place = statistics.median(tally.places)
+    median = f"; the right one is at place {place:.0f} in the median" if hits < found.count else ""
+    return f"{hits} of {found.count} images identified among {tally.gallery} (chance {odds:.1%}){where}{median}"
