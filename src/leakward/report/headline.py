@@ -21,7 +21,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Card:
-    """A question and its numbers: without a defence, and with the defence that leaks least."""
+    """A question and its numbers: without a defence, and with the defence that leaks most."""
 
     heading: str
     figures: tuple[Figure, ...]
@@ -57,10 +57,10 @@ def worst_case(worst: Worst) -> str:
 
 
 def _shown(summary: Summary) -> tuple[DefenseResult, ...]:
-    """Return the undefended result and, of the defences, the one that leaks least to the aware attacker."""
+    """Return the undefended result and, of the defences, the one that leaks most to the aware attacker."""
     bare = [result for result in summary.defenses if result.defense == NO_DEFENSE]
     defended = [result for result in summary.defenses if result.defense != NO_DEFENSE and LEVEL in result.levels]
-    return (*bare, *sorted(defended, key=_leakage)[:1])
+    return (*bare, *sorted(defended, key=_leakage, reverse=True)[:1])
 
 
 def _leakage(result: DefenseResult) -> tuple[float, float, float]:
@@ -102,4 +102,4 @@ def _cost(shown: tuple[DefenseResult, ...]) -> str:
         return "Cost of a defence: not measured."
     points = 100 * (known[0] - known[1])
     verb = "costs" if points >= 0 else "gains"
-    return f"The defence that leaks least {verb} {abs(points):.1f} percentage points."
+    return f"The defence that leaks most {verb} {abs(points):.1f} percentage points."

@@ -82,8 +82,8 @@ def _context(run: Run, images: bool) -> dict[str, Any]:
 def _mean_image(run: Run) -> str:
     """Return what the public mean image scores with no attack, in words; nothing where it was not measured."""
     scores = run.summary.controls.negative.mean_image
-    known = [f"{title(name)} {measure(name, scores[name])}" for name in ("psnr", "ssim") if scores.get(name) is not None]
-    return " and ".join(known)
+    known = [name for name in ("psnr", "ssim") if scores.get(name) is not None]
+    return " and ".join(f"{title(name)} {measure(name, scores[name])}" for name in known)
 
 
 def _levels(threat: dict[str, Any]) -> tuple[tuple[str, str], ...]:
