@@ -14,8 +14,6 @@ OF_OTHERS = {"--index-url"}
 """Options of pip that the documents name."""
 HEAVY = "leakward.audit("
 """Such a block runs a whole audit; it is only compiled."""
-TO_COME = {"docs/report.png"}
-"""Pictures that are taken from a finished run, and may not be there yet."""
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -133,7 +131,7 @@ def test_the_documented_capture_is_one(example_folder: Path):
 def test_links_lead_somewhere(page: Path):
     text = page.read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
-        if target.startswith("https://") or target in TO_COME:
+        if target.startswith("https://"):
             continue
         path, _, anchor = target.partition("#")
         file = page.parent / path if path else page

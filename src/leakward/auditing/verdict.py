@@ -1,20 +1,20 @@
 """From scores to a verdict in a sentence.
 
 A defence *leaks* if, against the attacker who knows it, reconstructions point at the right images more often than
-chance explains. Two tests share a level of 5 %: images identified (exact binomial), and the place of the right image among the
-site's own (Fisher's method over updates), which also sees a leak that stops short of identification. Neither can be
-fooled by a prior: what an attacker knows of such images in general is as near to every image of the site. A defence is
-called free of a found leak only where the same attacks did leak without it and enough victims were attacked.
+chance explains. Two tests share a level of 5 %: images identified (exact binomial), and the place of the right image
+among the site's own (Fisher's method over updates), which also sees a leak that stops short of identification. Neither
+can be fooled by a prior: what an attacker knows of such images in general is as near to every image of the site. A
+defence is called free of a found leak only where the same attacks did leak without it and enough victims were attacked.
 
-The images of one update are recovered together or not at all, so the tests count updates, each by its best place r.
-By chance a place of r or better happens with a probability of at most ``a b^2 r / n``: each of ``b`` reconstructions may be
-compared with any of the ``b`` private images among ``n``, and the best of ``a`` attacks counts.
+The images of one update are recovered together or not at all, so the tests count updates, each by its best place r. By
+chance a place of r or better happens with a probability of at most ``a b^2 r / n``: each of ``b`` reconstructions may
+be compared with any of the ``b`` private images among ``n``, and the best of ``a`` attacks counts.
 """
 
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from scipy.stats import combine_pvalues
 
@@ -76,8 +76,8 @@ class Tally:
     def beats_chance(self) -> bool:
         """Return whether identification, or the places as a whole, are better than chance explains."""
         identification = p_value_above_chance(self.hits, self.ended, self.chance())
-        places = float(combine_pvalues([self.chance(place) for place in self.places], method="fisher").pvalue)
-        return min(identification, places) < SIGNIFICANCE / 2
+        places: Any = combine_pvalues([self.chance(place) for place in self.places], method="fisher")
+        return min(identification, float(places.pvalue)) < SIGNIFICANCE / 2
 
 
 def judge(tally: Tally) -> Verdict:

@@ -113,7 +113,7 @@ def _read_scores(path: Path) -> pd.DataFrame:
         raise LeakwardError(f"{path}: expected a Parquet table, got {error}; {REMEDY}") from error
     if missing := set(SCORES) - set(scores.columns):
         raise LeakwardError(f"{path}: expected the columns {', '.join(SCORES)}, got none of {missing}; {REMEDY}")
-    return scores[list(SCORES)]
+    return scores.loc[:, list(SCORES)]
 
 
 def _require(path: Path) -> None:

@@ -8,10 +8,10 @@ from pydantic.dataclasses import dataclass
 
 Status = Literal["leaks", "no leak found", "inconclusive"]
 
-_checked = dataclass(frozen=True, config=ConfigDict(extra="ignore"))
+_IGNORE = ConfigDict(extra="ignore")
 
 
-@_checked
+@dataclass(frozen=True, config=_IGNORE)
 class Estimate:
     """A mean over images with its interval, and the image that leaks most."""
 
@@ -21,7 +21,7 @@ class Estimate:
     worst: float | None = None
 
 
-@_checked
+@dataclass(frozen=True, config=_IGNORE)
 class Worst:
     """The single number that weighs most in the verdict; all empty where there is none."""
 
@@ -35,7 +35,7 @@ class Worst:
     chance: float | None = None
 
 
-@_checked
+@dataclass(frozen=True, config=_IGNORE)
 class Verdict:
     """A status and the sentence that gives its reason."""
 
@@ -44,7 +44,7 @@ class Verdict:
     worst: Worst = Worst()
 
 
-@_checked
+@dataclass(frozen=True, config=_IGNORE)
 class DefenseResult:
     """One defence with its settings: leakage per attacker (worst case per image over attacks) beside utility."""
 
@@ -61,7 +61,7 @@ class DefenseResult:
     accountant: str | None = None
 
 
-@_checked
+@dataclass(frozen=True, config=_IGNORE)
 class CellResult:
     """One attack on one defence at one knowledge level with one seed."""
 
@@ -79,7 +79,7 @@ class CellResult:
     seconds: float | None = None
 
 
-@_checked
+@dataclass(frozen=True, config=_IGNORE)
 class UtilityResult:
     """What training with a defence reached."""
 
@@ -90,7 +90,7 @@ class UtilityResult:
     clients: int | None = None
 
 
-@_checked
+@dataclass(frozen=True, config=_IGNORE)
 class Check:
     """One part of a control."""
 
@@ -99,7 +99,7 @@ class Check:
     finding: str
 
 
-@_checked
+@dataclass(frozen=True, config=_IGNORE)
 class Control:
     """Whether a control passed (none: it was not run), what it found, and the numbers some controls add."""
 
@@ -110,7 +110,7 @@ class Control:
     checks: tuple[Check, ...] = ()
 
 
-@_checked
+@dataclass(frozen=True, config=_IGNORE)
 class Controls:
     """The three controls of every audit."""
 
@@ -119,7 +119,7 @@ class Controls:
     consistency: Control
 
 
-@_checked
+@dataclass(frozen=True, config=_IGNORE)
 class Summary:
     """``summary.json``."""
 
@@ -134,7 +134,7 @@ class Summary:
     limits: tuple[str, ...] = ()
 
 
-@_checked
+@dataclass(frozen=True, config=_IGNORE)
 class DataFacts:
     """The data set behind the numbers."""
 
@@ -147,7 +147,7 @@ class DataFacts:
     public_images: int | None = None
 
 
-@_checked
+@dataclass(frozen=True, config=_IGNORE)
 class Facts:
     """Versions, machine, data and times of a run."""
 
@@ -161,7 +161,7 @@ class Facts:
     finished: str | None = None
 
 
-@_checked
+@dataclass(frozen=True, config=_IGNORE)
 class PlanFile:
     """``plan.json``."""
 
