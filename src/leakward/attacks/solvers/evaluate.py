@@ -5,12 +5,14 @@ slower. Which of the three forms runs follows from sizes, never from a stopwatch
 path on every run, so that an audit that was interrupted ends with the tables of one that was not.
 """
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
+import pooch
 import torch
 from torch import Tensor
 from torch.func import grad_and_value, vmap
@@ -173,8 +175,9 @@ def _compiled(vectorised: Callable[..., tuple[Tensors, Tensor]]) -> Callable[...
     """Trace once to plain tensor operations, which compile without a trace of Python left.
 
     Trials that stop make later calls smaller, and every size would cost another compilation: smaller calls are filled
-    up with copies of their first trial instead.
+    up with copies of their first trial instead. What was compiled is kept for later runs in the user's cache.
     """
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(pooch.os_cache("leakward") / "compiled"))
     traced: dict[int, Any] = {}
 
     def evaluate(candidates: Tensors, victims: Victim, draws: Draws) -> tuple[Tensors, Tensor]:
