@@ -28,7 +28,7 @@ def summary(run):
 def test_the_tables_have_the_columns_others_rely_on(finished):
     cells, scores, utility = (pq.read_table(finished / f"{n}.parquet") for n in ("cells", "scores", "utility"))
     factors = ["data", "model", "attack", "defense", "knowledge", "recipe", "seed"]
-    assert cells.column_names == ["id", *factors, "status", "victims", "seconds"]
+    assert cells.column_names == ["id", *factors, "status", "victims", "seconds", "class_f1"]
     assert scores.column_names == ["cell", "victim", "metric", "value"]
     assert {"defense", "seed", "round", "accuracy", "f1_macro", "rounds", "clients"} <= {*utility.column_names}
 
@@ -41,6 +41,7 @@ def test_every_cell_has_one_row_and_every_image_one_score_per_measure(finished):
     assert set(cells["victims"]) == {4}
     assert (pd.read_parquet(finished / "cells.parquet")["seconds"] > 0).all()
     assert cells["id"].is_unique
+    assert cells["class_f1"].between(0, 1).all()
     counts = scores.groupby(["cell", "metric"])["victim"].agg(["count", "nunique"])
     assert (counts == 4).all(axis=None)
     measured = set(METRICS) - {"lpips"}

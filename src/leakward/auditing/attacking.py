@@ -13,7 +13,7 @@ from leakward.auditing.cell import Cell, stream
 from leakward.auditing.plan import Plan
 from leakward.auditing.site import Site
 from leakward.federated import Defense, NoDefense, Round
-from leakward.metrics import Moments, ScoringContext, score
+from leakward.metrics import Moments, ScoringContext, assign, class_scores, score
 from leakward.threat import ThreatModel, examine, observe
 from leakward.types import Tensors
 
@@ -68,6 +68,7 @@ def attack_victims(
         "seconds": time.perf_counter() - begin,
         "checks": [[check.name, check.passed, check.finding] for seen in checked for check in examine(seen)],
         "scores": _scores(plan, site, part, cell, rounds, found, gallery, classifier),
+        "class_f1": _class_f1(site, rounds, found, classifier),
     }
     return Attacked(facts, _pictures(rounds, found))
 
@@ -95,6 +96,22 @@ def _scores(
         for name, values in scores.items():
             rows += [(part, first + i, name, float(value)) for i, value in enumerate(values)]
     return rows
+
+
+def _class_f1(
+    site: Site, rounds: Sequence[Round], found: Sequence[Reconstruction], classifier: Classifier | None
+) -> float | None:
+    """Return the macro F1 of the classes that ``classifier`` reads from the reconstructions, or None."""
+    pairs = [
+        (round_.batch, guess.images.cpu())
+        for round_, guess in zip(rounds, found, strict=True)
+        if guess.images is not None
+    ]
+    if classifier is None or not pairs:
+        return None
+    ordered = [images[assign(batch.images.cpu(), images)] for batch, images in pairs]
+    labels = torch.cat([batch.labels.cpu() for batch, _ in pairs])
+    return class_scores(classifier(torch.cat(ordered)).cpu(), labels, len(site.data.classes)).f1_macro
 
 
 def _status(found: Sequence[Reconstruction]) -> str:

@@ -28,6 +28,9 @@ Report = Callable[[str, float], None]
 """Called with what is being done and the fraction of the whole audit that is done, in [0, 1]."""
 CELL, TRAINING, PICTURES, STATE = "cell.json", "training.json", "images.safetensors", "state.safetensors"
 
+CELL_FACTS = ("status", "victims", "seconds", "class_f1")
+"""What a cell reports beside its factors and scores."""
+
 
 def audit(
     plan: Plan | Mapping[str, Any] | None = None,
@@ -144,7 +147,7 @@ class _Run:
         checks: list[list[Any]] = []
         for part, cell in self.cells:
             found = self.store.read_json(part, CELL)
-            row = {"id": part, **factors(self.plan, cell), **{k: found[k] for k in ("status", "victims", "seconds")}}
+            row = {"id": part, **factors(self.plan, cell), **{k: found[k] for k in CELL_FACTS}}
             cell_rows.append(row)
             score_rows += [dict(zip(SCORES.names, values, strict=True)) for values in found["scores"]]
             if cell.attack == self.plan.attacks[0]:  # all attacks saw the same updates

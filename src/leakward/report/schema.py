@@ -77,6 +77,7 @@ class CellResult:
     victims: int
     metrics: dict[str, Estimate] = field(default_factory=dict)
     seconds: float | None = None
+    class_f1: float | None = None
 
 
 @dataclass(frozen=True, config=_IGNORE)

@@ -104,11 +104,12 @@ def cell_table(cells: Iterable[CellResult]) -> Table:
             Entry(cell.status, kind="words"),
             Entry(str(cell.victims)),
             *(_entry(name, cell.metrics.get(name), cell.victims) for name in metrics),
+            Entry(number(cell.class_f1)),
             Entry(duration(cell.seconds)),
         )
         for cell in cells
     ]
-    return Table("Every attack on its own", (*head, *map(title, metrics), "Time"), tuple(rows))
+    return Table("Every attack on its own", (*head, *map(title, metrics), "Class F1", "Time"), tuple(rows))
 
 
 def utility_table(run: Run) -> Table:
