@@ -1,10 +1,10 @@
 """How fast the solvers are, beside the published loop and PyTorch's L-BFGS.
 
-    python -m benchmarks.solver [--quick] [--victims 16]
+    python -m benchmarks.solver [--quick] [--victims 16] [--only matching|dlg]
 
 First table: cosine matching on ``convnet``, milliseconds per victim and iteration, for the loop that published code
-runs (one victim at a time, ``autograd.grad(create_graph=True)`` and ``backward()``) and for the three forms of the
-solver.
+runs (one victim at a time, ``autograd.grad(create_graph=True)`` and ``backward()``) and for the forms of the solver;
+medians over iterations.
 Second table: seconds until every victim of DLG on ``lenet`` is at 40 dB, for the batched L-BFGS and for
 ``torch.optim.LBFGS`` on one victim after the other.
 """
@@ -12,6 +12,7 @@ Second table: seconds until every victim of DLG on ``lenet`` is at 40 dB, for th
 import argparse
 import math
 import resource
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,14 +67,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="only show that it runs: small sizes, nothing compiled")
     parser.add_argument("--victims", type=int, default=16)
+    parser.add_argument("--only", choices=("matching", "dlg"), help="print one of the two tables")
     given = parser.parse_args()
     size = Size(given.victims, 28, (4, 8, 16), 10, 3000, compiled=True)
     if given.quick:
         size = Size(min(given.victims, 2), 12, (2,), 2, 60, compiled=False)
     console = Console()
     images = load_images(size)
-    console.print(matching_table(size, images))
-    console.print(dlg_table(size, images))
+    for name, measure in (("matching", matching_table), ("dlg", dlg_table)):
+        if given.only in (None, name):
+            console.print(measure(size, images))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     console.print(f"peak memory {peak:.2f} GiB, {torch.get_num_threads()} threads, torch {torch.__version__}")
 
@@ -103,7 +106,7 @@ def victims_of(model: str, images: Tensor, **options: int) -> tuple[list[Observa
 def matching_table(size: Size, images: Tensor) -> Table:
     """Measure cosine matching."""
     table = Table(
-        "convnet width", "form", "ms per victim-iteration", "victim-iterations per s", "times (a)", "compiling, s"
+        "convnet width", "form", "ms per victim-iteration", "victim-iterations per s", "times (a)", "set-up, s"
     )
     for width in size.widths:
         observations, labels = victims_of("convnet", images, width=width)
@@ -111,18 +114,25 @@ def matching_table(size: Size, images: Tensor) -> Table:
         base = published(size, observations, labels, start)
         add(table, width, "(a) published loop", base, base)
         problem = matching_problem(observations, start)
-        forms: list[tuple[str, Strategy]] = [("(b) loop", "loop"), ("(c) vmap", "vmap")]
+        forms: list[tuple[str, Strategy]] = [("(b) loop", "loop"), ("(c) vmap", "vmap"), ("(d) traced", "trace")]
         if size.compiled:
-            forms.append(("(d) vmap, compiled", "compile"))
+            forms.append(("(e) compiled", "compile"))
         for name, strategy in forms:
             seconds, first = steady(size, build(problem, strategy), problem)
-            add(table, width, name, seconds, base, max(0.0, first - seconds) if strategy == "compile" else None)
+            add(
+                table,
+                width,
+                name,
+                seconds,
+                base,
+                max(0.0, first - seconds) if strategy in ("trace", "compile") else None,
+            )
     return table
 
 
 def add(table: Table, width: int, name: str, seconds: float, base: float, compiling: float | None = None) -> None:
     """Add one row; ``seconds`` and ``base`` are per victim and iteration."""
-    extra = "" if compiling is None else f"{compiling:.0f}"
+    extra = "" if compiling is None else f"{compiling:.1f}"
     table.add_row(str(width), name, f"{1e3 * seconds:.2f}", f"{1 / seconds:.0f}", f"{base / seconds:.1f}", extra)
 
 
@@ -131,7 +141,7 @@ def published(size: Size, observations: list[Observation], labels: Tensor, start
     task, state = observations[0].task, observations[0].state
     parameters = {name: state[name].clone().requires_grad_() for name in task.parameter_names}
     names, used = list(parameters), list(parameters.values())
-    seconds = 0.0
+    seconds: list[float] = []
     for observation, label, first in zip(observations, labels, start, strict=True):
         x = first[None].clone().requires_grad_()
         optimizer = torch.optim.Adam([x], lr=0.1)
@@ -142,8 +152,9 @@ def published(size: Size, observations: list[Observation], labels: Tensor, start
             gradient = torch.autograd.grad(loss, used, create_graph=True)
             cosine_distance(dict(zip(names, gradient, strict=True)), observation.update.tensors).backward()
             optimizer.step()
-            seconds += time.perf_counter() - began if iteration else 0.0  # the first warms up
-    return seconds / (len(observations) * size.iterations)
+            if iteration:  # the first warms up
+                seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
 
 
 def matching_problem(observations: list[Observation], start: Tensor) -> Problem:
@@ -164,7 +175,7 @@ def steady(size: Size, evaluate: Evaluate, problem: Problem) -> tuple[float, flo
         began = time.perf_counter()
         evaluate(problem.start, problem.victims, ())
         taken.append(time.perf_counter() - began)
-    return sum(taken[1:]) / (size.iterations * problem.trials), taken[0]
+    return statistics.median(taken[1:]) / problem.trials, taken[0]
 
 
 def dlg_table(size: Size, images: Tensor) -> Table:

@@ -198,7 +198,7 @@ def test_published_code_gives_the_same_objective(golden):
     assert_close(found[0]["images"], expected, rtol=1e-7, atol=1e-11)
 
 
-@pytest.mark.parametrize("strategy", ["loop", "vmap"])
+@pytest.mark.parametrize("strategy", ["loop", "vmap", "trace"])
 def test_published_code_ends_24_iterations_at_the_same_images(golden, strategy):
     net, values, send = golden
     problem = attack(golden)

@@ -11,7 +11,7 @@ from leakward.attacks.solvers.evaluate import Cost, build, choose, chunk_size, c
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("strategy", ["loop", "vmap"])
+@pytest.mark.parametrize("strategy", ["loop", "vmap", "trace"])
 def test_values_and_gradients_are_those_of_autograd(strategy):
     problem = problems.rosenbrock()
     values, gradients = build(problem, strategy)(problem.start, problem.victims, ())
@@ -44,6 +44,7 @@ def test_the_cost_does_not_grow_with_the_number_of_trials():
     [
         (1_000, 1, 10, 1, "loop"),  # nothing to vectorise
         (1_000, 8, 10, 1, "vmap"),  # too short to compile for
+        (10**9, 8, 300, 1, "trace"),  # 34 s by vmap, of which a trace saves more than it takes
         (10**9, 64, 4000, 1, "compile"),
         (2 * 10**9, 8, 10**6, 4, "loop"),  # several images fill the cores
         (2 * 10**9, 8, 10, 1, "vmap"),
@@ -57,7 +58,7 @@ def test_the_form_follows_from_sizes(flops, trials, evaluations, images, expecte
 
 def test_nothing_is_compiled_without_a_compiler(monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name: None)
-    assert choose(Cost(10**9, 1), 64, 10**6, 1, CPU) == "vmap"
+    assert choose(Cost(10**9, 1), 64, 10**6, 1, CPU) == "trace"
 
 
 def test_an_accelerator_is_never_fed_one_trial_at_a_time(monkeypatch):

@@ -43,9 +43,10 @@ def test_trials_solved_together_end_where_each_ends_alone(solver, problem):
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_the_loop_and_vmap_end_at_the_same_point(solver):
+@pytest.mark.parametrize("strategy", ["vmap", "trace"])
+def test_every_form_ends_where_the_loop_does(solver, strategy):
     problem, solver = problems.rosenbrock(), SOLVERS[solver](20)
-    found = [solver.solve(problem, generator(0), strategy=strategy) for strategy in ("loop", "vmap")]
+    found = [solver.solve(problem, generator(0), strategy=form) for form in ("loop", strategy)]
     same(*found, rtol=1e-6, atol=1e-9)
 
 
@@ -110,7 +111,7 @@ def test_adam_keeps_the_best_and_not_the_last():
     assert (last > found.value).any()
 
 
-@pytest.mark.parametrize("strategy", ["loop", "vmap"])
+@pytest.mark.parametrize("strategy", ["loop", "vmap", "trace"])
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_a_trial_that_is_not_finite_stops_alone(solver, strategy):
     clean, broken = problems.quadratic(), problems.quadratic()

@@ -1,7 +1,7 @@
-"""Objective and gradient of many trials, by loop, ``vmap`` or a compiled ``vmap``.
+"""Objective and gradient of many trials, by loop, by ``vmap``, or by a ``vmap`` that was traced or compiled.
 
 The gradient is taken inside ``vmap`` (``vmap(grad(f))``): an outer ``backward()`` through a vectorised forward pass is
-slower. Which of the three forms runs follows from sizes, never from a stopwatch: the same plan takes the same
+slower. Which of the forms runs follows from sizes, never from a stopwatch: the same plan takes the same
 path on every run, so that an audit that was interrupted ends with the tables of one that was not.
 """
 
@@ -24,7 +24,7 @@ from torch.utils.flop_counter import flop_registry
 from leakward.attacks.solvers.problem import Draws, Problem, Progress, Solution, Victim, join, select
 from leakward.types import Tensors, generator
 
-Strategy = Literal["loop", "vmap", "compile"]
+Strategy = Literal["loop", "vmap", "trace", "compile"]
 Evaluate = Callable[[Tensors, Victim, Draws], tuple[Tensor, Tensors]]
 """From candidates and victims, each (t *shape), to objectives (t) and gradients, each (t *shape)."""
 
@@ -35,9 +35,9 @@ MEMORY = 4 * 2**30
 """Bytes that one vectorised evaluation may hold."""
 FLOPS_PER_SECOND = 7e10
 """Of two CPU cores on these small convolutions; only the order of magnitude matters."""
-COMPILE_SECONDS = 90.0
-COMPILE_GAIN = 0.45
-"""Share of the time that compiling saves."""
+TRACE_SECONDS, TRACE_GAIN = 4.0, 0.3
+COMPILE_SECONDS, COMPILE_GAIN = 90.0, 0.45
+"""What it takes to trace or compile, and the share of the time of ``vmap`` that it saves."""
 LOOP_FLOPS = 1.5e9
 """Above this, one trial of several images fills the cores by itself and ``vmap`` loses to the loop."""
 
@@ -99,7 +99,7 @@ def choose(cost: Cost, trials: int, evaluations: int, images: int, device: torch
     expected = trials * evaluations * cost.flops / FLOPS_PER_SECOND
     if expected * COMPILE_GAIN > COMPILE_SECONDS and shutil.which("c++"):
         return "compile"
-    return "vmap"
+    return "trace" if expected * TRACE_GAIN > TRACE_SECONDS else "vmap"
 
 
 def chunk_size(cost: Cost, trials: int, memory: int = MEMORY) -> int:
@@ -158,7 +158,7 @@ def build(problem: Problem, strategy: Strategy) -> Evaluate:
         return _swapped(_loop(single))
     if strategy == "vmap":
         return _swapped(vectorised)
-    return _swapped(_compiled(vectorised))
+    return _swapped(_traced(vectorised, compiled=strategy == "compile"))
 
 
 def _loop(single: Callable[..., tuple[Tensors, Tensor]]) -> Callable[..., tuple[Tensors, Tensor]]:
@@ -171,11 +171,15 @@ def _loop(single: Callable[..., tuple[Tensors, Tensor]]) -> Callable[..., tuple[
     return evaluate
 
 
-def _compiled(vectorised: Callable[..., tuple[Tensors, Tensor]]) -> Callable[..., tuple[Tensors, Tensor]]:
-    """Trace once to plain tensor operations, which compile without a trace of Python left.
+def _traced(
+    vectorised: Callable[..., tuple[Tensors, Tensor]], *, compiled: bool
+) -> Callable[..., tuple[Tensors, Tensor]]:
+    """Trace once to plain tensor operations, drop those whose result is not used, and compile the rest if asked.
 
-    Trials that stop make later calls smaller, and every size would cost another compilation: smaller calls are filled
-    up with copies of their first trial instead. What was compiled is kept for later runs in the user's cache.
+    Much is not used: differentiating a convolution twice also makes the derivative by its weights, which no attack asks
+    for, by the dearest convolution of all. Trials that stop make later calls smaller, and every size would cost another
+    trace: smaller calls are filled up with copies of their first trial instead. What was compiled is kept for later
+    runs in the user's cache.
     """
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(pooch.os_cache("leakward") / "compiled"))
     traced: dict[int, Any] = {}
@@ -187,7 +191,10 @@ def _compiled(vectorised: Callable[..., tuple[Tensors, Tensor]]) -> Callable[...
         index = torch.where(index < count, index, 0)
         candidates, victims = select(candidates, index), select(victims, index)
         if size not in traced:
-            traced[size] = torch.compile(make_fx(vectorised)(candidates, victims, draws))
+            graph = make_fx(vectorised)(candidates, victims, draws)
+            graph.graph.eliminate_dead_code()
+            graph.recompile()
+            traced[size] = torch.compile(graph) if compiled else graph
         with torch.no_grad():
             return select(traced[size](candidates, victims, draws), slice(count))
 
