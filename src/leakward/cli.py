@@ -10,7 +10,7 @@ from typing import Annotated, Any, cast, get_args
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from leakward import registry
 from leakward.errors import LeakwardError
@@ -202,7 +202,8 @@ def _show(run: Path) -> str:
     import json
 
     summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
-    table = Table("defence", "knowledge", "identified", "SSIM gain", "PSNR dB", "accuracy", "epsilon", box=None)
+    columns = ("knowledge", "identified", "SSIM gain", "PSNR dB", "accuracy", "epsilon")
+    table = Table(Column("defence", no_wrap=True), *columns, box=None)
     for defense in summary["defenses"]:
         for level, metrics in defense["levels"].items():
             images = defense["victims"]
@@ -211,7 +212,7 @@ def _show(run: Path) -> str:
                 level,
                 f"{round(metrics['identified']['mean'] * images)} of {images}",
                 _interval(metrics["ssim_gain"]),
-                _interval(metrics["psnr"]),
+                f"{metrics['psnr']['mean']:.1f}",
                 "not measured" if defense["accuracy"] is None else f"{defense['accuracy']:.3f}",
                 "none" if defense["epsilon"] is None else f"{defense['epsilon']:.3g}",
             )
