@@ -2,7 +2,7 @@
 
 import sys
 import tomllib
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, cast, get_args
@@ -202,8 +202,8 @@ def _show(run: Path) -> str:
     import json
 
     summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
-    columns = ("knowledge", "identified", "SSIM gain", "PSNR dB", "accuracy", "epsilon")
-    table = Table(Column("defence", no_wrap=True), *columns, box=None)
+    columns = ("attacker", "identified", "SSIM gain", "PSNR", "accuracy", "epsilon")
+    table = Table(Column("defence", no_wrap=True), *columns, box=None, padding=(0, 1, 0, 0))
     for defense in summary["defenses"]:
         for level, metrics in defense["levels"].items():
             images = defense["victims"]
@@ -211,7 +211,7 @@ def _show(run: Path) -> str:
                 _escaped(defense["defense"]),
                 level,
                 f"{round(metrics['identified']['mean'] * images)} of {images}",
-                _interval(metrics["ssim_gain"]),
+                f"{metrics['ssim_gain']['mean']:+.2f}",
                 f"{metrics['psnr']['mean']:.1f}",
                 "not measured" if defense["accuracy"] is None else f"{defense['accuracy']:.3f}",
                 "none" if defense["epsilon"] is None else f"{defense['epsilon']:.3g}",
@@ -220,12 +220,6 @@ def _show(run: Path) -> str:
     verdict = summary["verdict"]
     out.print(f"[bold]verdict: {verdict['status']}[/] - {_escaped(verdict['reason'])}", soft_wrap=True)
     return verdict["status"]
-
-
-def _interval(summary: Mapping[str, float | None]) -> str:
-    low, high = summary["low"], summary["high"]
-    ends = "" if low is None or high is None else f" ({low:.2f} to {high:.2f})"
-    return f"{summary['mean']:.2f}{ends}"
 
 
 def _escaped(text: str) -> str:
