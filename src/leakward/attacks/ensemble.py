@@ -34,7 +34,7 @@ from leakward.attacks.idlg import IDLG
 from leakward.attacks.inverting_gradients import InvertingGradients
 from leakward.attacks.learning_to_invert import LearningToInvert
 from leakward.attacks.likelihood import Judge
-from leakward.attacks.solvers import Progress, Status
+from leakward.attacks.solvers import Progress, Status, span
 from leakward.attacks.spear import SPEAR
 from leakward.threat import Observation
 from leakward.types import generator
@@ -91,7 +91,9 @@ class Ensemble(Attack):
         for place, ((name, member), seed) in enumerate(zip(members.items(), seeds, strict=True)):
             if all(settled):
                 break
-            found = member.recover(observations, generator(seed), _part(progress, place, len(members)))
+            found = member.recover(
+                observations, generator(seed), span(progress, place / len(members), (place + 1) / len(members))
+            )
             for i, one in enumerate(found):
                 judged, explained = judge.judged(i, replace(one, member=name))
                 best[i] = min(best[i], judged, key=lambda r: r.objective)
@@ -99,7 +101,3 @@ class Ensemble(Attack):
                 settled[i] |= explained
         progress(1.0)
         return [replace(one, evaluations=count) for one, count in zip(best, evaluations, strict=True)]
-
-
-def _part(progress: Progress, place: int, parts: int) -> Progress:
-    return lambda fraction: progress((place + fraction) / parts)

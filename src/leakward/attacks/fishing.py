@@ -38,7 +38,7 @@ from leakward.attacks.attack import Attack, Reconstruction
 from leakward.attacks.fields import check, not_negative, positive, whole
 from leakward.attacks.inverting_gradients import InvertingGradients
 from leakward.attacks.rows import summed
-from leakward.attacks.solvers import Progress, Status
+from leakward.attacks.solvers import Progress, Status, span
 from leakward.errors import ModelError
 from leakward.federated import Defense, Evidence, LocalTraining
 from leakward.federated.defense import SINGLE_GRADIENT
@@ -127,8 +127,9 @@ class Fishing(Attack):
         seeds = torch.randint(2**62, (len(observations),), generator=rng).tolist()
         found: list[Reconstruction] = []
         for done, (observation, seed) in enumerate(zip(observations, seeds, strict=True)):
-            found.append(_recover(observation, matching, generator(seed), _part(progress, done, len(observations))))
-            progress((done + 1) / len(observations))
+            begin, end = (step / len(observations) for step in (done, done + 1))
+            found.append(_recover(observation, matching, generator(seed), span(progress, begin, end)))
+            progress(end)
         return found
 
 
@@ -210,8 +211,3 @@ def _caught(observation: Observation, target: int, caught: int) -> Observation:
         labels=torch.full((caught,), target, device=bias.device),
         randomness=None,
     )
-
-
-def _part(progress: Progress, done: int, total: int) -> Progress:
-    """Return a progress of one victim among ``total``."""
-    return lambda fraction: progress((done + fraction) / total)

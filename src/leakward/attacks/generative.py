@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import vmap
 
-from leakward.attacks.solvers import Progress, Solution
+from leakward.attacks.solvers import Progress, Solution, span
 from leakward.attacks.solvers.problem import Victim
 from leakward.generators import Generator, Prior, PriorSettings, load_prior, trained_prior
 from leakward.threat import Observation
@@ -51,11 +51,6 @@ def obtain(
     like = next(iter(first.state.values()))
     state = {name: value.to(like.device) for name, value in prior.state.items()}
     return prior.generator, state, span(progress, begun[0], 1.0)
-
-
-def span(progress: Progress, begin: float, end: float) -> Progress:
-    """Return the progress of a part that takes the bar from ``begin`` to ``end``."""
-    return lambda fraction: progress(begin + (end - begin) * fraction)
 
 
 def shown(solution: Solution, show: Show, victims: Victim) -> Solution:

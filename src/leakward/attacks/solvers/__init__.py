@@ -8,3 +8,4 @@ from leakward.attacks.solvers.problem import Problem as Problem
 from leakward.attacks.solvers.problem import Progress as Progress
 from leakward.attacks.solvers.problem import Solution as Solution
 from leakward.attacks.solvers.problem import Status as Status
+from leakward.attacks.solvers.problem import span as span

@@ -9,7 +9,6 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Literal
 
 import pooch
@@ -21,7 +20,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from leakward.attacks.solvers.problem import Draws, Problem, Progress, Solution, Victim, join, select
+from leakward.attacks.solvers.problem import Draws, Problem, Progress, Solution, Victim, join, select, span
 from leakward.types import Tensors, generator
 
 Strategy = Literal["loop", "vmap", "trace", "compile"]
@@ -138,13 +137,8 @@ def solve_in_chunks(
     for begin in range(0, trials, size):
         index = torch.arange(begin, min(begin + size, trials), device=first.device)
         part = replace(problem, start=select(problem.start, index), victims=select(problem.victims, index))
-        done, share = begin / trials, len(index) / trials
-        parts.append(solve(part, evaluate, partial(_scaled, progress, done, share)))
+        parts.append(solve(part, evaluate, span(progress, begin / trials, (begin + len(index)) / trials)))
     return join(parts)
-
-
-def _scaled(progress: Progress, done: float, share: float, fraction: float) -> None:
-    progress(done + share * fraction)
 
 
 def _together(problem: Problem) -> Problem:

@@ -28,6 +28,11 @@ Progress = Callable[[float], None]
 """Called with the fraction done, in [0, 1]."""
 
 
+def span(progress: Progress, begin: float, end: float) -> Progress:
+    """Return the progress of a part that takes the bar from ``begin`` to ``end``."""
+    return lambda fraction: progress(begin * (1 - fraction) + end * fraction)
+
+
 class Status(StrEnum):
     """How a trial ended."""
 
