@@ -13,10 +13,11 @@ from leakward import registry
 from leakward.attacks import FedAvgInversion, InvertingGradients
 from leakward.attacks.epoch_sets import assemble, mean_disagreement
 from leakward.attacks.fedavg_inversion import unknown_orders, unroll
-from leakward.attacks.label_counts import counted_from_update, explaining_labels
+from leakward.attacks.label_counts import explaining_labels, infer_labels
+from leakward.attacks.labels import counted_labels
 from leakward.attacks.layerwise import layer_factors, layerwise_distance
 from leakward.attacks.matching import cosine_distance
-from leakward.attacks.replay import gather, infer_labels
+from leakward.attacks.replay import gather
 from leakward.federated import LocalTraining, NoDefense, run_round
 from leakward.models import TaskSpec, build_task, initial_state
 from leakward.threat import ThreatModel, observe
@@ -147,22 +148,37 @@ def test_labels_are_found_that_explain_the_change_even_if_it_was_shortened(scale
 
 @pytest.mark.parametrize(("defense", "momentum", "most"), [("none", 0.0, 0), ("none", 0.9, 2), ("clipping", 0.0, 3)])
 def test_labels_are_counted_from_several_local_steps(defense, momentum, most):
-    """Of 48 images; the rule for one gradient, which takes all images of a class to weigh alike, errs more often."""
+    """Of 48 images; the rule by signs, which takes all images of a class to weigh alike, errs more often."""
     clipped = {"max_norm": 0.05} if defense == "clipping" else {}
     recipe = replace(SHUFFLED, batch_images=8, learning_rate=0.03 * (1 - momentum), momentum=momentum)
-    wrong = {counted_from_update: 0, one_gradient: 0}
+    wrong = by_signs = 0
     for i in range(6):
         labels = torch.randint(4, (8,), generator=generator(i)).tolist()
         _, seen = make(recipe, registry.load("defenses", defense)(**clipped), ThreatModel(), 20 + i, labels)
-        for rule in wrong:
-            wrong[rule] += (Counter(labels) - Counter(rule(seen, generator(0)).tolist())).total()
-    assert wrong[counted_from_update] <= most
-    assert wrong[one_gradient] >= 6
+        wrong += missed(labels, infer_labels(seen))
+        by_signs += missed(labels, counted_labels(seen.update.tensors[seen.task.classifier[1]], 8))
+    assert wrong <= most
+    assert by_signs >= 6
 
 
-def one_gradient(seen, rng):
-    del rng
-    return infer_labels(seen)
+@pytest.mark.parametrize("model", ["lenet", "resnet18"])
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_labels_are_counted_from_one_gradient(model, mode):
+    """In the mode of the client: batch statistics change the confidence that a fresh network has in every class."""
+    task = build_task(TaskSpec(model, (1, 16, 16), 4))
+    state, recipe = initial_state(task, generator(1)), LocalTraining(batch_images=8, mode=mode)
+    wrong = 0
+    for i in range(4):
+        labels = torch.randint(4, (8,), generator=generator(i))
+        batch = Batch(smooth(8, 16, i), labels)
+        round_ = run_round(task, state, batch, recipe, NoDefense(), generator(i))
+        seen = observe(round_, ThreatModel(public=True), Batch(smooth(64, 16, 100), torch.zeros(64, dtype=torch.long)))
+        wrong += missed(labels.tolist(), infer_labels(seen))
+    assert wrong <= 1
+
+
+def missed(labels, found):
+    return (Counter(labels) - Counter(found.tolist())).total()
 
 
 def test_it_finds_what_one_order_for_all_epochs_does_not():

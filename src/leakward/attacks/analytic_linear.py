@@ -21,7 +21,8 @@ import torch
 from torch import nn
 
 from leakward.attacks.attack import Attack, Reconstruction
-from leakward.attacks.replay import infer_labels, labels_known
+from leakward.attacks.label_counts import infer_labels
+from leakward.attacks.replay import labels_known
 from leakward.attacks.solvers import Progress, Status
 from leakward.federated import Share
 from leakward.models import Task

@@ -35,16 +35,15 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
 from leakward.attacks.attack import Attack, Reconstruction
 from leakward.attacks.epoch_sets import assemble, mean_disagreement
 from leakward.attacks.fields import check, not_negative, positive, whole
-from leakward.attacks.label_counts import counted_from_update
+from leakward.attacks.label_counts import infer_labels
 from leakward.attacks.layerwise import layer_factors, layerwise_distance
 from leakward.attacks.priors import total_variation
-from leakward.attacks.replay import gather, infer_labels, labels_known
+from leakward.attacks.replay import gather, labels_known
 from leakward.attacks.solvers import Adam, Draws, Problem, Progress
 from leakward.attacks.solvers.problem import Victim
 from leakward.federated import LocalTraining, Share
@@ -99,7 +98,7 @@ class FedAvgInversion(Attack):
     ) -> list[Reconstruction]:
         """Recover the images, given or inferred labels."""
         epochs = unknown_orders(observations[0])
-        labels = torch.stack([_labels(seen, rng) for seen in observations])
+        labels = torch.stack([infer_labels(seen) if seen.labels is None else seen.labels for seen in observations])
         unrolled = [unroll(seen) if epochs else seen for seen in observations]
         victims = gather(unrolled, restarts=self.restarts, averaged=self.averaged, labels=False)
         factors = layer_factors(observations[0].task.parameter_names, self.layer_decay)
@@ -140,9 +139,3 @@ def unroll(seen: Observation) -> Observation:
     images = seen.recipe.epochs * seen.update.images
     recipe: LocalTraining = replace(seen.recipe, epochs=1, shuffle=False, batch_images=images)
     return replace(seen, recipe=recipe, update=replace(seen.update, images=images))
-
-
-def _labels(seen: Observation, rng: torch.Generator) -> Int[Tensor, " b"]:
-    if seen.labels is not None:
-        return seen.labels
-    return counted_from_update(seen, rng) if seen.recipe.optimizer == "sgd" else infer_labels(seen)

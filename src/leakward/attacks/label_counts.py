@@ -1,13 +1,13 @@
-"""How many images of each class are behind a weight update, after Dimitrov et al. 2022 (arXiv:2206.12395), section 4.2.
+"""How many images of each class are behind a message, after Dimitrov et al. 2022 (arXiv:2206.12395), section 4.2.
 
 For cross-entropy, T steps of SGD with rate a change the class biases by
 
     a sum_t (p_t - c / n) = a T (p - c / n),
 
 where ``p_t`` is the mean confidence of a step's images, ``p`` its mean over the steps, and ``c`` counts the classes of
-the n images. (With momentum a T becomes a longer way, which the recipe tells.) The confidence is not known, but it
-changes slowly: that of other images is taken, halfway between the weights before and after. The authors use the rows of
-the last layer's weights, of which the features would have to be estimated as well.
+the n images. (With momentum a T becomes a longer way, which the recipe tells; a gradient is one step of rate 1.) The
+confidence is not known, but it changes slowly: that of other images is taken, halfway between the weights before and
+after. The authors use the rows of the last layer's weights, of which the features would have to be estimated as well.
 """
 
 import torch
@@ -15,7 +15,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from leakward.attacks.labels import counted_labels, single_label
 from leakward.threat import Observation
+from leakward.types import generator
 
 PROBES = 64
 """Images whose confidence stands in for that of the private ones."""
@@ -25,18 +27,19 @@ BETTER = 0.1
 """How much better, in cosine, one of them has to explain the message than none."""
 
 
-def counted_from_update(seen: Observation, rng: torch.Generator) -> Int[Tensor, " b"]:
-    """Return the labels of an update by local SGD, sorted.
+def infer_labels(seen: Observation) -> Int[Tensor, " b"]:
+    """Return the labels, sorted, that an attacker reads off the last layer of the message.
 
-    Args:
-        seen: Of a network whose classifier has biases.
-        rng: For the images whose confidence is taken where no public ones are held.
+    One image: the iDLG rule. A batch: the counts that explain the change of the class biases best, or, where Adam hides
+    how large the gradients were, those that its signs suggest.
     """
-    count, recipe, bias = seen.update.images, seen.recipe, seen.task.classifier[1]
-    steps, kept = recipe.epochs * -(-count // (recipe.minibatch or count)), recipe.momentum
-    way = sum((1 - kept ** (step + 1)) / (1 - kept) for step in range(steps))
-    change = seen.update.tensors[bias] / (recipe.learning_rate * way)
-    return explaining_labels(change, _confidence(seen, rng), count)
+    weight, bias = (seen.update.tensors[name] for name in seen.task.classifier)
+    count, recipe = seen.update.images, seen.recipe
+    if count == 1:
+        return single_label(weight)
+    if recipe.share == "update" and recipe.optimizer != "sgd":
+        return counted_labels(bias, count)
+    return explaining_labels(bias / _way(seen), _confidence(seen), count)
 
 
 def explaining_labels(change: Float[Tensor, " k"], confidence: Float[Tensor, " k"], images: int) -> Int[Tensor, " b"]:
@@ -69,14 +72,25 @@ def _rounded(counts: Float[Tensor, " k"], images: int) -> Int[Tensor, " b"]:
     return labels.sort().values
 
 
+def _way(seen: Observation) -> float:
+    """Return the sum of the learning rates with which the gradients of all local steps enter the message."""
+    recipe, count = seen.recipe, seen.update.images
+    if recipe.share == "gradient":
+        return 1.0
+    steps, kept = recipe.epochs * -(-count // (recipe.minibatch or count)), recipe.momentum
+    return recipe.learning_rate * sum((1 - kept ** (step + 1)) / (1 - kept) for step in range(steps))
+
+
 @torch.no_grad()
-def _confidence(seen: Observation, rng: torch.Generator) -> Float[Tensor, " k"]:
+def _confidence(seen: Observation) -> Float[Tensor, " k"]:
     """Return the mean probability of each class, halfway between before and after the round."""
     sent = seen.update.tensors
-    images = seen.task.denormalize(torch.randn(PROBES, *seen.task.spec.input_shape, generator=rng))
+    images = seen.task.denormalize(torch.randn(PROBES, *seen.task.spec.input_shape, generator=generator(0)))
     if seen.public is not None:
         images = seen.public.images[:PROBES]
     images = images.to(next(iter(sent.values())))
-    after = seen.state | {name: seen.state[name] - value for name, value in sent.items()}
-    logits = (seen.task.forward(state, images)[0] for state in (seen.state, after))
+    states = [seen.state]
+    if seen.recipe.share == "update":
+        states.append(seen.state | {name: seen.state[name] - value for name, value in sent.items()})
+    logits = (seen.task.forward(state, images, mode=seen.recipe.mode)[0] for state in states)
     return torch.stack([value.softmax(-1).mean(0) for value in logits]).mean(0)

@@ -10,7 +10,7 @@ from torch.func import vmap
 from torch.utils import _pytree as pytree
 
 from leakward.attacks.attack import Reconstruction
-from leakward.attacks.labels import counted_labels, single_label
+from leakward.attacks.label_counts import infer_labels
 from leakward.attacks.solvers import Draws, Solution, Status
 from leakward.attacks.solvers.problem import Victim
 from leakward.errors import ModelError
@@ -160,17 +160,6 @@ def labels_known(observation: Observation) -> bool:
         return observation.labels is not None or bool(observation.task.classifier)
     except ModelError:
         return False
-
-
-def infer_labels(observation: Observation) -> Int[Tensor, " b"]:
-    """Return the labels an attacker reads off the last layer of the message.
-
-    One image: the iDLG rule. A batch: counts from the class biases.
-    """
-    weight, bias = (observation.update.tensors[name] for name in observation.task.classifier)
-    if observation.update.images == 1:
-        return single_label(weight)
-    return counted_labels(bias, observation.update.images)
 
 
 def cast(tensors: Tensors, dtype: torch.dtype) -> Tensors:

@@ -46,8 +46,9 @@ from leakward.attacks.attack import Attack, Reconstruction
 from leakward.attacks.closed_form import NO_ANSWER, answer, read_evidence, read_state, streams
 from leakward.attacks.disaggregation import disaggregate, factorise
 from leakward.attacks.fields import check, positive, whole
+from leakward.attacks.label_counts import infer_labels
 from leakward.attacks.matching import TINY
-from leakward.attacks.replay import Victims, gather, infer_labels, labels_known
+from leakward.attacks.replay import Victims, gather, labels_known
 from leakward.attacks.sequence import sequence
 from leakward.attacks.solvers import Progress
 from leakward.federated import Share
