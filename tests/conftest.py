@@ -3,6 +3,7 @@
 Nothing here imports leakward at module level: the shape checker of the test run has to be installed first.
 """
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+Command = Callable[..., tuple[object, str, str]]
 Reference = Callable[[str], dict[str, np.ndarray[Any, Any]]]
 
 
@@ -31,3 +33,21 @@ def reference(shared: Path) -> Reference:
             return dict(arrays)
 
     return load
+
+
+@pytest.fixture
+def leakward(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run the command line in this process; return exit code, stdout and stderr."""
+    from leakward import cli
+
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: object) -> tuple[object, str, str]:
+        monkeypatch.setattr(sys, "argv", ["leakward", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        printed = capsys.readouterr()
+        code = caught.value.code
+        return (0 if code is None else code), printed.out, printed.err
+
+    return run

@@ -1,11 +1,8 @@
 """``leakward prior train``: what it says, what it writes, and how it ends."""
 
-import sys
-
 import numpy as np
 import pytest
 
-from leakward import cli
 from leakward.generators import load_prior
 
 
@@ -20,22 +17,6 @@ def here(tmp_path, monkeypatch):
         arrays[f"{split}_labels"] = (np.arange(count) % 3).astype(np.uint8)[:, None]
     np.savez("data.npz", **arrays)
     return tmp_path
-
-
-@pytest.fixture
-def leakward(monkeypatch, capsys):
-    """Run the command line in this process; return exit code, stdout and stderr."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["leakward", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        printed = capsys.readouterr()
-        code = caught.value.code
-        return (0 if code is None else code), printed.out, printed.err
-
-    return run
 
 
 def listing(folder):

@@ -68,11 +68,7 @@ def attack_capture(
 def _with_public(observation: Observation, name: str) -> Observation:
     """Return the observation with public images of the size of its task."""
     size = observation.task.spec.input_shape
-    try:
-        data = load_data(name, size=size[1])
-    except DataError:
-        data = load_data(name)  # not every source can be resized; the check below says what is wrong
-    images, labels = data.subset("val")
+    images, labels = load_data(name, size=size[1]).subset("val")
     if images.shape[1:] != size:
         raise DataError(
             f"--public {name}: expected images of shape {size}, as the model of the capture takes them, got "
