@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from leakward.attacks.sequence import sequence
+from leakward.attacks.sequence import first_linear, sequence
 from leakward.models import SplitModel, Task, TaskSpec, build_task
 
 
@@ -34,3 +34,13 @@ class Residual(nn.Sequential):
 def test_a_part_of_its_own_kind_is_not_read():
     assert sequence(task(nn.Sequential(Residual(nn.Linear(1, 1)), nn.Linear(1, 2)))) is None
     assert sequence(task(SplitModel(Residual(nn.ReLU()), nn.Linear(1, 2)))) is None
+
+
+def test_the_first_layer_gives_its_input_away_only_if_it_sees_all_of_it_and_is_trained():
+    seen = nn.Sequential(nn.Flatten(), nn.Linear(16, 3), nn.ReLU(), nn.Linear(3, 2))
+    assert first_linear(task(seen)) == first_linear(task(seen), nn.ReLU) == "1"
+    assert first_linear(task(seen), nn.Tanh) is None
+    assert first_linear(task(nn.Sequential(nn.Flatten(), nn.Linear(16, 2))), nn.ReLU) is None
+    assert first_linear(task(nn.Sequential(nn.Flatten(), nn.Linear(16, 3, bias=False), nn.ReLU()))) is None
+    assert first_linear(task(nn.Sequential(nn.Linear(4, 3), nn.ReLU()))) is None
+    assert first_linear(task(nn.Sequential(nn.Conv2d(1, 1, 1), nn.Flatten(), nn.Linear(16, 2)))) is None

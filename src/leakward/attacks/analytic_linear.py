@@ -12,20 +12,18 @@ exactly and without any search. A batch gives a mixture of its images.
 | i | the unit with the largest |dL/db_i|, the best conditioned |
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import nn
 
 from leakward.attacks.attack import Attack, Reconstruction
 from leakward.attacks.label_counts import infer_labels
 from leakward.attacks.replay import labels_known
+from leakward.attacks.sequence import first_linear
 from leakward.attacks.solvers import Progress, Status
 from leakward.federated import Share
-from leakward.models import Task
 from leakward.threat import Observation
 
 
@@ -40,7 +38,7 @@ class AnalyticLinear(Attack):
     def applies(self, observation: Observation) -> bool:
         """Return whether one image's gradient of a network that begins with a linear layer with bias was seen."""
         one = observation.update.images == 1
-        return one and _first_linear(observation.task) is not None and labels_known(observation)
+        return one and first_linear(observation.task) is not None and labels_known(observation)
 
     def attack(
         self, observations: Sequence[Observation], rng: torch.Generator, progress: Progress
@@ -53,7 +51,7 @@ class AnalyticLinear(Attack):
 
 
 def _recover(observation: Observation) -> Reconstruction:
-    name = _first_linear(observation.task)
+    name = first_linear(observation.task)
     weight, bias = (observation.update.tensors[f"{name}.{part}"].double() for part in ("weight", "bias"))
     unit = bias.abs().argmax()
     images = observation.task.denormalize((weight[unit] / bias[unit]).view(observation.shape))
@@ -62,13 +60,3 @@ def _recover(observation: Observation) -> Reconstruction:
         return Reconstruction(None, None, float("inf"), Status.NON_FINITE)
     labels = infer_labels(observation) if observation.labels is None else observation.labels
     return Reconstruction(images.clamp(0, 1).float(), labels, float(residual), Status.OK)
-
-
-def _first_linear(task: Task) -> str | None:
-    """Return the name of the first layer with weights if it is linear with bias and sees the whole image, else None."""
-    pixels, trained = math.prod(task.spec.input_shape), {*task.parameter_names}
-    for name, layer in task.model.named_modules():
-        if any(True for _ in layer.parameters(recurse=False)):
-            fits = isinstance(layer, nn.Linear) and layer.in_features == pixels
-            return name if fits and {f"{name}.weight", f"{name}.bias"} <= trained else None
-    return None

@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from leakward.attacks.attack import Attack, Reconstruction
 from leakward.attacks.fields import check, positive
 from leakward.attacks.rows import answer, candidates, distinct, layer_rows
+from leakward.attacks.sequence import first_linear
 from leakward.attacks.solvers import Progress
 from leakward.models import Task
 from leakward.threat import Observation
@@ -73,7 +74,7 @@ class CuriousAbandonHonesty(Attack):
 
     def plant(self, task: Task, state: Tensors, public: Batch | None, rng: torch.Generator) -> tuple[Task, Tensors]:
         """Return the agreed network with trap weights in its first layer, or unchanged where it has no such layer."""
-        layer = _trapped_layer(task)
+        layer = first_linear(task, nn.ReLU)
         if layer is None:
             return task, state
         like = state[f"{layer}.weight"]
@@ -90,7 +91,7 @@ class CuriousAbandonHonesty(Attack):
 
     def applies(self, observation: Observation) -> bool:
         """Return whether SGD, or one gradient, was taken on weights that ``plant`` made."""
-        recipe, layer = observation.recipe, _trapped_layer(observation.task)
+        recipe, layer = observation.recipe, first_linear(observation.task, nn.ReLU)
         if layer is None or (recipe.share == "update" and recipe.optimizer != "sgd"):
             return False
         traps = observation.state[f"{layer}.weight"].double().cpu() / _normalisation(observation.task)[1]
@@ -108,21 +109,10 @@ class CuriousAbandonHonesty(Attack):
 
 
 def _recover(observation: Observation) -> Reconstruction:
-    layer = _trapped_layer(observation.task)
+    layer = first_linear(observation.task, nn.ReLU)
     assert layer is not None  # applies
     found = candidates(observation, layer, layer_rows(observation, layer))
     return answer(observation, None if found is None else distinct(found))
-
-
-def _trapped_layer(task: Task) -> str | None:
-    """Return the name of the first layer if it is linear with bias, sees the whole image and goes on to ReLU."""
-    leaves = [(n, m) for n, m in task.model.named_modules() if not ([*m.children()] or isinstance(m, nn.Flatten))]
-    if len(leaves) < 2:
-        return None
-    (name, first), (_, second) = leaves[:2]
-    fits = isinstance(first, nn.Linear) and first.in_features == math.prod(task.spec.input_shape)
-    trained = {f"{name}.weight", f"{name}.bias"} <= {*task.parameter_names}
-    return name if fits and trained and isinstance(second, nn.ReLU) else None
 
 
 def _halves(rows: int, pixels: int, rng: torch.Generator) -> tuple[Float[Tensor, "r n"], Float[Tensor, "r n"]]:

@@ -31,7 +31,6 @@ messages need; it is dropped if those rows would not fix it without one of them,
 mostly looks like; the sparsest are kept, where the paper has a threshold. The authors' code was not at hand.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -49,10 +48,9 @@ from leakward.attacks.fields import check, positive, whole
 from leakward.attacks.label_counts import infer_labels
 from leakward.attacks.matching import TINY
 from leakward.attacks.replay import Victims, gather, labels_known
-from leakward.attacks.sequence import sequence
+from leakward.attacks.sequence import first_linear
 from leakward.attacks.solvers import Progress
 from leakward.federated import Share
-from leakward.models import Task
 from leakward.threat import Observation
 
 
@@ -77,7 +75,7 @@ class SPEAR(Attack):
 
     def applies(self, observation: Observation) -> bool:
         """Return whether a linear layer with bias and ReLU sees the images first, and has units enough for them."""
-        name = _first_linear(observation.task)
+        name = first_linear(observation.task, nn.ReLU)
         mixed = observation.recipe.mode == "train" and observation.task.has_batchnorm
         if name is None or mixed or not labels_known(observation):
             return False
@@ -96,7 +94,7 @@ class SPEAR(Attack):
 
     def _recover(self, observation: Observation, victims: Victims, index: int, rng: torch.Generator) -> Reconstruction:
         evidence, state = read_evidence(observation), read_state(observation)
-        name = _first_linear(observation.task)
+        name = first_linear(observation.task, nn.ReLU)
         if evidence is None or not any(value.any() for value in evidence.message.values()):
             return NO_ANSWER
         gradient, sums = (evidence.message[f"{name}.{part}"] for part in ("weight", "bias"))
@@ -116,17 +114,6 @@ class SPEAR(Attack):
         return min(answers, key=lambda one: one.objective)
 
 
-def _first_linear(task: Task) -> str | None:
-    """Return the name of the linear layer that sees the whole image first and is followed by ReLU, else None."""
-    steps = [(n, m) for n, m in sequence(task) or [] if not isinstance(m, nn.Flatten | nn.Identity)]
-    if len(steps) < 2:
-        return None
-    (name, layer), (_, activation) = steps[:2]
-    fits = isinstance(layer, nn.Linear) and layer.in_features == math.prod(task.spec.input_shape)
-    trained = {f"{name}.weight", f"{name}.bias"} <= {*task.parameter_names}
-    return name if fits and trained and isinstance(activation, nn.ReLU) else None
-
-
 def _label_cost(
     observation: Observation, images: Float[Tensor, "b c h w"], columns: Float[Tensor, "f m"]
 ) -> Float[Tensor, "b k"]:
@@ -134,7 +121,7 @@ def _label_cost(
 
     It is minus a cosine, so that a client who scales its gradient does not matter.
     """
-    task, state, name = observation.task, read_state(observation), f"{_first_linear(observation.task)}.bias"
+    task, state, name = observation.task, read_state(observation), f"{first_linear(observation.task, nn.ReLU)}.bias"
 
     def loss(bias: Tensor, image: Tensor, label: Tensor) -> Tensor:
         logits, _ = task.forward(state | {name: bias}, image[None], mode=observation.recipe.mode)
