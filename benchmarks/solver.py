@@ -24,8 +24,8 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from leakward.attacks.matching import cosine_distance, squared_distance
-from leakward.attacks.replay import gather
+from leakward.attacks.searching.matching import cosine_distance, squared_distance
+from leakward.attacks.searching.replay import gather
 from leakward.attacks.solvers import LBFGS, Draws, Problem
 from leakward.attacks.solvers.evaluate import Evaluate, Strategy, build
 from leakward.attacks.solvers.problem import Victim

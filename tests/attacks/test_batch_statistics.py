@@ -6,8 +6,8 @@ from batch_normalised import network
 from torch import nn
 
 from leakward.attacks import FLGradientInversion, GradInversion, InvertingGradients
-from leakward.attacks.batch_statistics import batch_statistics, batchnorm_layers
-from leakward.attacks.consensus import consensus
+from leakward.attacks.reading.batch_statistics import batch_statistics, batchnorm_layers
+from leakward.attacks.searching.consensus import consensus
 from leakward.attacks.solvers import Adam, Coupling, Problem
 from leakward.data import load_data
 from leakward.federated import LocalTraining, NoDefense, run_round

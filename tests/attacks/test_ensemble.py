@@ -7,7 +7,7 @@ import torch
 
 from leakward import registry
 from leakward.attacks import Ensemble, InvertingGradients, Reconstruction, Status
-from leakward.attacks.likelihood import Judge
+from leakward.attacks.searching.likelihood import Judge
 from leakward.data import load_data
 from leakward.defenses import GaussianNoise
 from leakward.federated import LocalTraining, run_round

@@ -11,13 +11,13 @@ from torch.testing import assert_close
 
 from leakward import registry
 from leakward.attacks import FedAvgInversion, InvertingGradients
-from leakward.attacks.epoch_sets import assemble, mean_disagreement
 from leakward.attacks.fedavg_inversion import unknown_orders, unroll
-from leakward.attacks.label_counts import explaining_labels, infer_labels
-from leakward.attacks.labels import counted_labels
-from leakward.attacks.layerwise import layer_factors, layerwise_distance
-from leakward.attacks.matching import cosine_distance
-from leakward.attacks.replay import gather
+from leakward.attacks.reading.label_counts import explaining_labels, infer_labels
+from leakward.attacks.reading.labels import counted_labels
+from leakward.attacks.searching.epoch_sets import assemble, mean_disagreement
+from leakward.attacks.searching.layerwise import layer_factors, layerwise_distance
+from leakward.attacks.searching.matching import cosine_distance
+from leakward.attacks.searching.replay import gather
 from leakward.federated import LocalTraining, NoDefense, run_round
 from leakward.models import TaskSpec, build_task, initial_state
 from leakward.threat import ThreatModel, observe

@@ -6,8 +6,8 @@ from torch.distributions import LowRankMultivariateNormal
 from torch.nn import functional as F
 
 from leakward.attacks import GaussianPrior, InvertingGradients
-from leakward.attacks.matching import entries, unexplained
-from leakward.attacks.principal_components import QUANTISED, PrincipalComponents
+from leakward.attacks.searching.matching import entries, unexplained
+from leakward.attacks.searching.principal_components import QUANTISED, PrincipalComponents
 from leakward.data import load_data
 from leakward.federated import LocalTraining, NoDefense, run_round
 from leakward.models import TaskSpec, build_task, initial_state

@@ -6,10 +6,10 @@ from torch.distributions import Normal, kl_divergence
 
 from leakward.attacks import GGL, GIAS, GIFD, Status
 from leakward.attacks.attack import NOT_APPLICABLE
-from leakward.attacks.generative import better
 from leakward.attacks.ggl import normal_divergence
-from leakward.attacks.matching import cosine_distance
-from leakward.attacks.replay import gather
+from leakward.attacks.searching.generative import better
+from leakward.attacks.searching.matching import cosine_distance
+from leakward.attacks.searching.replay import gather
 from leakward.attacks.solvers import Solution, evaluate
 from leakward.errors import ModelError
 from leakward.federated import LocalTraining, NoDefense, run_round

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from leakward.attacks.l1_ball import project
+from leakward.attacks.searching.l1_ball import project
 from leakward.types import generator
 
 

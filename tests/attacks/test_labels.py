@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from leakward.attacks.labels import counted_labels, distinct_labels, single_label
+from leakward.attacks.reading.labels import counted_labels, distinct_labels, single_label
 from leakward.types import generator
 
 CASES = ["relu_unique", "relu_repeated", "relu_pair", "sigmoid_unique", "signed_unique"]

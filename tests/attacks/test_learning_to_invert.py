@@ -9,9 +9,9 @@ from torch.testing import assert_close
 
 from leakward import registry
 from leakward.attacks import IDLG, LearningToInvert, Status
-from leakward.attacks.inverse_network import fit, nearest_order, start_network, unordered_error
-from leakward.attacks.simulation import as_vector, draw_clients, messages
-from leakward.attacks.sketch import draw_sketch
+from leakward.attacks.learning.inverse_network import fit, nearest_order, start_network, unordered_error
+from leakward.attacks.learning.simulation import as_vector, draw_clients, messages
+from leakward.attacks.learning.sketch import draw_sketch
 from leakward.federated import LocalTraining, NoDefense, client_update, run_round
 from leakward.models import TaskSpec, build_task, initial_state
 from leakward.tape import Tape

@@ -9,8 +9,8 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.func import grad, grad_and_value, vmap
 from torch.testing import assert_close
 
-from leakward.attacks.matching import cosine_distance, squared_distance
-from leakward.attacks.priors import total_variation
+from leakward.attacks.searching.matching import cosine_distance, squared_distance
+from leakward.attacks.searching.priors import total_variation
 from leakward.attacks.solvers import Adam, Problem
 from leakward.federated import LocalTraining, NoDefense, client_update
 from leakward.models import Task, TaskSpec

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from leakward import registry
 from leakward.attacks import RGAP
-from leakward.attacks.recursion import Layer, constraints, rank_analysis, read_layers, solve
+from leakward.attacks.reading.recursion import Layer, constraints, rank_analysis, read_layers, solve
 from leakward.federated import LocalTraining, NoDefense, run_round
 from leakward.models import Task, TaskSpec, build_task, initial_state
 from leakward.threat import ThreatModel, observe

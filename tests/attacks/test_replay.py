@@ -7,8 +7,8 @@ from torch.testing import assert_close
 
 from leakward import registry
 from leakward.attacks import Status
-from leakward.attacks.label_counts import infer_labels
-from leakward.attacks.replay import gather
+from leakward.attacks.reading.label_counts import infer_labels
+from leakward.attacks.searching.replay import gather
 from leakward.attacks.solvers import Solution
 from leakward.federated import LocalTraining, NoDefense, run_round
 from leakward.models import TaskSpec, build_task, initial_state

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from leakward.attacks.sequence import first_linear, sequence
+from leakward.attacks.reading.sequence import first_linear, sequence
 from leakward.models import SplitModel, Task, TaskSpec, build_task
 
 

@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from leakward import registry
 from leakward.attacks import SPEAR, Status
-from leakward.attacks.disaggregation import Factors, choose, disaggregate, factorise
+from leakward.attacks.reading.disaggregation import Factors, choose, disaggregate, factorise
 from leakward.data import load_data
 from leakward.federated import LocalTraining, NoDefense, run_round
 from leakward.models import TaskSpec, build_task, initial_state

@@ -6,8 +6,8 @@ import pytest
 import tiny_site
 import torch
 
-from leakward.attacks.matching import cosine_distance
-from leakward.attacks.replay import gather
+from leakward.attacks.searching.matching import cosine_distance
+from leakward.attacks.searching.replay import gather
 from leakward.auditing import audit, make_plan
 from leakward.auditing.site import open_site
 from leakward.threat import ThreatModel, observe

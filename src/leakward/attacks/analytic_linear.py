@@ -19,9 +19,9 @@ from typing import ClassVar
 import torch
 
 from leakward.attacks.attack import Attack, Reconstruction
-from leakward.attacks.label_counts import infer_labels
-from leakward.attacks.replay import labels_known
-from leakward.attacks.sequence import first_linear
+from leakward.attacks.reading.label_counts import infer_labels
+from leakward.attacks.reading.sequence import first_linear
+from leakward.attacks.searching.replay import labels_known
 from leakward.attacks.solvers import Progress, Status
 from leakward.federated import Share
 from leakward.threat import Observation

@@ -25,8 +25,8 @@ from torch import Tensor
 
 from leakward.attacks.attack import Attack, Reconstruction
 from leakward.attacks.fields import check, whole
-from leakward.attacks.matching import squared_distance
-from leakward.attacks.replay import gather, labels_known
+from leakward.attacks.searching.matching import squared_distance
+from leakward.attacks.searching.replay import gather, labels_known
 from leakward.attacks.solvers import LBFGS, Draws, Problem, Progress
 from leakward.attacks.solvers.problem import Victim
 from leakward.threat import Observation

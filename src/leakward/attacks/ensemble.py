@@ -33,7 +33,7 @@ from leakward.attacks.gradinversion import GradInversion
 from leakward.attacks.idlg import IDLG
 from leakward.attacks.inverting_gradients import InvertingGradients
 from leakward.attacks.learning_to_invert import LearningToInvert
-from leakward.attacks.likelihood import Judge
+from leakward.attacks.searching.likelihood import Judge
 from leakward.attacks.solvers import Progress, Status, span
 from leakward.attacks.spear import SPEAR
 from leakward.threat import Observation

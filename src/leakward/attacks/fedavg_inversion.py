@@ -38,12 +38,12 @@ import torch
 from torch import Tensor
 
 from leakward.attacks.attack import Attack, Reconstruction
-from leakward.attacks.epoch_sets import assemble, mean_disagreement
 from leakward.attacks.fields import check, not_negative, positive, whole
-from leakward.attacks.label_counts import infer_labels
-from leakward.attacks.layerwise import layer_factors, layerwise_distance
-from leakward.attacks.priors import total_variation
-from leakward.attacks.replay import gather, labels_known
+from leakward.attacks.reading.label_counts import infer_labels
+from leakward.attacks.searching.epoch_sets import assemble, mean_disagreement
+from leakward.attacks.searching.layerwise import layer_factors, layerwise_distance
+from leakward.attacks.searching.priors import total_variation
+from leakward.attacks.searching.replay import gather, labels_known
 from leakward.attacks.solvers import Adam, Draws, Problem, Progress
 from leakward.attacks.solvers.problem import Victim
 from leakward.federated import LocalTraining, Share

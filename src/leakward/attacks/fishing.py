@@ -37,7 +37,7 @@ import torch
 from leakward.attacks.attack import Attack, Reconstruction
 from leakward.attacks.fields import check, not_negative, positive, whole
 from leakward.attacks.inverting_gradients import InvertingGradients
-from leakward.attacks.rows import summed
+from leakward.attacks.reading.rows import summed
 from leakward.attacks.solvers import Progress, Status, span
 from leakward.errors import ModelError
 from leakward.federated import Defense, Evidence, LocalTraining

@@ -30,9 +30,9 @@ from torch import Tensor
 
 from leakward.attacks.attack import Attack, Reconstruction
 from leakward.attacks.fields import check, not_negative, one_of, positive, whole
-from leakward.attacks.generative import draw_codes, obtain, prior_within_reach, shown
-from leakward.attacks.matching import squared_distance
-from leakward.attacks.replay import gather, labels_known
+from leakward.attacks.searching.generative import draw_codes, obtain, prior_within_reach, shown
+from leakward.attacks.searching.matching import squared_distance
+from leakward.attacks.searching.replay import gather, labels_known
 from leakward.attacks.solvers import Adam, Draws, Problem, Progress
 from leakward.attacks.solvers.cma_es import CMAES
 from leakward.attacks.solvers.problem import Victim

@@ -38,18 +38,18 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from leakward.attacks.attack import Attack, Reconstruction
-from leakward.attacks.batch_statistics import (
+from leakward.attacks.fields import check, not_negative, one_of, positive, whole
+from leakward.attacks.reading.batch_statistics import (
     batch_statistics,
     known_layers,
     observed_statistics,
     statistics_distance,
 )
-from leakward.attacks.consensus import consensus
-from leakward.attacks.fields import check, not_negative, one_of, positive, whole
-from leakward.attacks.labels import distinct_labels
-from leakward.attacks.matching import squared_distance
-from leakward.attacks.priors import total_variation
-from leakward.attacks.replay import Victims, gather, labels_known
+from leakward.attacks.reading.labels import distinct_labels
+from leakward.attacks.searching.consensus import consensus
+from leakward.attacks.searching.matching import squared_distance
+from leakward.attacks.searching.priors import total_variation
+from leakward.attacks.searching.replay import Victims, gather, labels_known
 from leakward.attacks.solvers import Adam, Coupling, Draws, Problem, Progress
 from leakward.attacks.solvers.problem import Victim
 from leakward.threat import Observation

@@ -28,9 +28,9 @@ import torch
 
 from leakward.attacks.attack import Attack, Reconstruction
 from leakward.attacks.fields import check, not_negative, positive, whole
-from leakward.attacks.matching import cosine_distance
-from leakward.attacks.priors import total_variation
-from leakward.attacks.replay import gather, labels_known
+from leakward.attacks.searching.matching import cosine_distance
+from leakward.attacks.searching.priors import total_variation
+from leakward.attacks.searching.replay import gather, labels_known
 from leakward.attacks.solvers import Adam, Draws, Problem, Progress
 from leakward.attacks.solvers.problem import Victim
 from leakward.threat import Observation

@@ -39,11 +39,11 @@ from torch import Tensor, nn
 
 from leakward.attacks.attack import Attack, Reconstruction
 from leakward.attacks.fields import check, positive, whole
-from leakward.attacks.inverse_network import fit, nearest_order, start_network
-from leakward.attacks.matching import cosine_distance
-from leakward.attacks.replay import gather, labels_known
-from leakward.attacks.simulation import as_vector, draw_clients, simulate
-from leakward.attacks.sketch import Sketch
+from leakward.attacks.learning.inverse_network import fit, nearest_order, start_network
+from leakward.attacks.learning.simulation import as_vector, draw_clients, simulate
+from leakward.attacks.learning.sketch import Sketch
+from leakward.attacks.searching.matching import cosine_distance
+from leakward.attacks.searching.replay import gather, labels_known
 from leakward.attacks.solvers import Progress, Status
 from leakward.attacks.solvers.problem import select
 from leakward.threat import Observation

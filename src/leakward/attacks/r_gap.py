@@ -42,10 +42,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from leakward.attacks.attack import Attack, Reconstruction
-from leakward.attacks.closed_form import NO_ANSWER, answer, read_evidence, read_state, streams
-from leakward.attacks.matching import TINY
-from leakward.attacks.recursion import Layer, constraints, read_layers, solve
-from leakward.attacks.replay import gather
+from leakward.attacks.reading.closed_form import NO_ANSWER, answer, read_evidence, read_state, streams
+from leakward.attacks.reading.recursion import Layer, constraints, read_layers, solve
+from leakward.attacks.searching.matching import TINY
+from leakward.attacks.searching.replay import gather
 from leakward.attacks.solvers import Progress
 from leakward.federated import Evidence, Share
 from leakward.threat import Observation

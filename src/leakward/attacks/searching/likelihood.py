@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from leakward.attacks.attack import Reconstruction
-from leakward.attacks.matching import entries, unexplained
-from leakward.attacks.principal_components import PrincipalComponents
-from leakward.attacks.replay import Victims, gather
+from leakward.attacks.searching.matching import entries, unexplained
+from leakward.attacks.searching.principal_components import PrincipalComponents
+from leakward.attacks.searching.replay import Victims, gather
 from leakward.attacks.solvers import Draws
 from leakward.attacks.solvers.problem import select
 from leakward.threat import Observation

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from leakward.attacks.matching import TINY
+from leakward.attacks.searching.matching import TINY
 
 DEPENDENT = 1e-3
 """Unit vectors of which one has a smaller part than this outside the span of the others are taken to be dependent."""

@@ -19,8 +19,8 @@ from scipy.linalg import lstsq
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leakward.attacks.matching import TINY
-from leakward.attacks.sequence import sequence
+from leakward.attacks.reading.sequence import sequence
+from leakward.attacks.searching.matching import TINY
 from leakward.models import Task
 
 CUTOFF = 1e-7

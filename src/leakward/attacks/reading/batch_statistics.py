@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import vmap
 
-from leakward.attacks.replay import Victims
+from leakward.attacks.searching.replay import Victims
 from leakward.attacks.solvers.problem import Victim
 from leakward.errors import ModelError
 from leakward.models import Task

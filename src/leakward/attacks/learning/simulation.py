@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.func import vmap
 
-from leakward.attacks.sketch import Sketch, draw_sketch
+from leakward.attacks.learning.sketch import Sketch, draw_sketch
 from leakward.attacks.solvers import Progress
 from leakward.attacks.solvers.problem import select
 from leakward.federated import client_update

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from leakward.attacks.labels import counted_labels, single_label
+from leakward.attacks.reading.labels import counted_labels, single_label
 from leakward.threat import Observation
 from leakward.types import generator
 

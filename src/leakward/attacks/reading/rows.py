@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from leakward.attacks.attack import Reconstruction
-from leakward.attacks.row_replay import explain
+from leakward.attacks.reading.row_replay import explain
 from leakward.attacks.solvers import Status
 from leakward.federated import LocalTraining
 from leakward.threat import Observation

@@ -5,8 +5,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from leakward.attacks.attack import Reconstruction
-from leakward.attacks.matching import TINY, squared_distance
-from leakward.attacks.replay import Victims, cast
+from leakward.attacks.searching.matching import TINY, squared_distance
+from leakward.attacks.searching.replay import Victims, cast
 from leakward.attacks.solvers import Status
 from leakward.attacks.solvers.problem import select
 from leakward.federated import Evidence

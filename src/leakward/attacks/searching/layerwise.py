@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from leakward.attacks.matching import TINY, cosine_distance
+from leakward.attacks.searching.matching import TINY, cosine_distance
 from leakward.types import Tensors
 
 

@@ -1,0 +1,1 @@
+"""What attacks that learn from simulated clients share."""

@@ -1,0 +1,1 @@
+"""What attacks by search share: the client replayed on candidates, distances between messages, beliefs about images."""
