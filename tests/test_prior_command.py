@@ -61,7 +61,7 @@ def test_equal_seeds_write_equal_files(here, leakward):
 
 WRONG = [
     (("--data", "none.npz", "--out", "p"), "data 'none.npz': expected one of"),
-    (("--data", "data.npz", "--out", "p", "--iterations", "0"), "iterations=0: expected at least 1"),
+    (("--data", "data.npz", "--out", "p", "--iterations", "0"), "iterations=0: expected a whole number of at least 1"),
     (("--data", "data.npz", "--out", "p", "--size", "20"), "size"),
     (("--data", "data.npz", "--out", "none/p"), "--out none/p: expected a file in a folder that exists"),
     (("--data", "data.npz", "--out", "folder"), "--out folder: expected a file in a folder that exists"),

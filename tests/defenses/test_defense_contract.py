@@ -8,7 +8,7 @@ import torch
 from torch.func import grad, vmap
 
 from leakward import registry
-from leakward.errors import DefenseError
+from leakward.errors import DefenseError, PlanError
 from leakward.federated import Chain, LocalTraining, NoDefense, client_update
 from leakward.models import TaskSpec, build_task
 from leakward.settings import parse, plain_fields
@@ -77,7 +77,7 @@ def test_settings_round_trip_through_a_plan(name):
 
 @pytest.mark.parametrize(("name", "fields"), BAD_FIELDS)
 def test_bad_fields_are_refused(name, fields):
-    with pytest.raises(DefenseError, match=f"expected {next(iter(fields))} .*got .*plan"):
+    with pytest.raises(PlanError, match=f"{next(iter(fields))}=.*: expected"):
         registry.load("defenses", name)(**fields)
 
 

@@ -9,16 +9,16 @@ from leakward.tape import Draw, Tape
 from leakward.types import generator
 
 WRONG = [
-    ("batch_images", 0, "at least 1"),
-    ("epochs", 0, "at least 1"),
-    ("minibatch", -1, "at least 0"),
-    ("learning_rate", 0.0, "a positive number"),
-    ("learning_rate", float("nan"), "a positive number"),
-    ("learning_rate", float("inf"), "a positive number"),
+    ("batch_images", 0, "a whole number of at least 1"),
+    ("epochs", 0, "a whole number of at least 1"),
+    ("minibatch", -1, "a whole number of at least 0"),
+    ("learning_rate", 0.0, "a finite number above 0"),
+    ("learning_rate", float("nan"), "a finite number above 0"),
+    ("learning_rate", float("inf"), "a finite number above 0"),
     ("momentum", 1.0, "a number in [0, 1)"),
     ("momentum", -0.1, "a number in [0, 1)"),
-    ("weight_decay", -1e-3, "at least 0"),
-    ("weight_decay", float("inf"), "at least 0"),
+    ("weight_decay", -1e-3, "a finite number of at least 0"),
+    ("weight_decay", float("inf"), "a finite number of at least 0"),
     ("share", "weights", "one of gradient, update"),
     ("optimizer", "adamw", "one of sgd, adam"),
     ("mode", "training", "one of eval, train"),
@@ -41,7 +41,7 @@ def test_a_wrong_value_is_named_with_what_is_allowed(name, value, expected):
 
 
 def test_a_recipe_is_checked_when_it_is_made():
-    with pytest.raises(PlanError, match="epochs=0: expected at least 1"):
+    with pytest.raises(PlanError, match="epochs=0: expected a whole number of at least 1"):
         LocalTraining(epochs=0)
 
 

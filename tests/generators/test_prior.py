@@ -84,7 +84,7 @@ BAD_CARDS = {
     "a missing key": (lambda card: card.pop("quality"), "expected a key 'quality', got none"),
     "an unknown key": (lambda card: card.update(more=1), "unknown key 'more'"),
     "another type": (lambda card: card.update(images="six"), "images"),
-    "a setting out of range": (lambda card: card["settings"].update(latent=0), "latent=0: expected at least 1"),
+    "a setting out of range": (lambda card: card["settings"].update(latent=0), "latent=0: expected a whole number"),
     "another network": (lambda card: card["settings"].update(latent=5), "expected the finite weights"),
 }
 

@@ -53,7 +53,7 @@ def test_what_cannot_be_trained_is_refused(spots):
     wild = PriorSettings(iterations=20, batch_images=4, learning_rate=1e30, latent=4, channels=2)
     with pytest.raises(ModelError, match=r"expected training to converge, but it did not at learning_rate=1e\+30"):
         train_prior(spots(4), wild, generator(0))
-    with pytest.raises(PlanError, match=r"iterations=0: expected at least 1; latent=-1: .*; learning_rate=nan"):
+    with pytest.raises(PlanError, match=r"iterations=0: expected a whole number.*; latent=-1: .*; learning_rate=nan"):
         PriorSettings(iterations=0, latent=-1, learning_rate=float("nan"))
 
 

@@ -24,11 +24,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from leakward.attacks.attack import Attack, Reconstruction
-from leakward.attacks.fields import check, whole
 from leakward.attacks.searching.matching import squared_distance
 from leakward.attacks.searching.replay import gather, labels_known
 from leakward.attacks.solvers import LBFGS, Draws, Problem, Progress
 from leakward.attacks.solvers.problem import Victim
+from leakward.fields import check, whole
 from leakward.threat import Observation
 from leakward.types import Tensors
 

@@ -31,10 +31,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from leakward.attacks.attack import Attack, Reconstruction
-from leakward.attacks.fields import check, positive
 from leakward.attacks.reading.rows import answer, candidates, distinct, layer_rows
 from leakward.attacks.reading.sequence import first_linear
 from leakward.attacks.solvers import Progress
+from leakward.fields import check, positive
 from leakward.models import Task
 from leakward.threat import Observation
 from leakward.types import Batch, Tensors

@@ -26,7 +26,6 @@ import torch
 from leakward.attacks.analytic_linear import AnalyticLinear
 from leakward.attacks.attack import Attack, Reconstruction
 from leakward.attacks.fedavg_inversion import FedAvgInversion
-from leakward.attacks.fields import check, whole
 from leakward.attacks.fl_gradient_inversion import FLGradientInversion
 from leakward.attacks.gaussian_prior import GaussianPrior
 from leakward.attacks.gradinversion import GradInversion
@@ -36,6 +35,7 @@ from leakward.attacks.learning_to_invert import LearningToInvert
 from leakward.attacks.searching.likelihood import Judge
 from leakward.attacks.solvers import Progress, Status, span
 from leakward.attacks.spear import SPEAR
+from leakward.fields import check, whole
 from leakward.threat import Observation
 from leakward.types import generator
 

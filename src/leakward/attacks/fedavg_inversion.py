@@ -38,7 +38,6 @@ import torch
 from torch import Tensor
 
 from leakward.attacks.attack import Attack, Reconstruction
-from leakward.attacks.fields import check, not_negative, positive, whole
 from leakward.attacks.reading.label_counts import infer_labels
 from leakward.attacks.searching.epoch_sets import assemble, mean_disagreement
 from leakward.attacks.searching.layerwise import layer_factors, layerwise_distance
@@ -47,6 +46,7 @@ from leakward.attacks.searching.replay import gather, labels_known
 from leakward.attacks.solvers import Adam, Draws, Problem, Progress
 from leakward.attacks.solvers.problem import Victim
 from leakward.federated import LocalTraining, Share
+from leakward.fields import check, not_negative, positive, whole
 from leakward.threat import Observation
 from leakward.types import Tensors
 

@@ -35,13 +35,13 @@ from typing import ClassVar
 import torch
 
 from leakward.attacks.attack import Attack, Reconstruction
-from leakward.attacks.fields import check, not_negative, positive, whole
 from leakward.attacks.inverting_gradients import InvertingGradients
 from leakward.attacks.reading.rows import summed
 from leakward.attacks.solvers import Progress, Status, span
 from leakward.errors import ModelError
 from leakward.federated import Defense, Evidence, LocalTraining
 from leakward.federated.defense import SINGLE_GRADIENT
+from leakward.fields import check, not_negative, positive, whole
 from leakward.models import Task
 from leakward.threat import Observation
 from leakward.types import Batch, Tensors, generator

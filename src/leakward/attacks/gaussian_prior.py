@@ -33,12 +33,12 @@ from torch import Tensor
 from torch.func import vmap
 
 from leakward.attacks.attack import Attack, Reconstruction
-from leakward.attacks.fields import check, positive, whole
 from leakward.attacks.searching.matching import entries, unexplained
 from leakward.attacks.searching.principal_components import PrincipalComponents
 from leakward.attacks.searching.replay import gather, labels_known
 from leakward.attacks.solvers import Adam, Draws, Problem, Progress
 from leakward.attacks.solvers.problem import Victim
+from leakward.fields import check, positive, whole
 from leakward.threat import Observation
 from leakward.types import Tensors
 

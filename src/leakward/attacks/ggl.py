@@ -29,13 +29,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from leakward.attacks.attack import Attack, Reconstruction
-from leakward.attacks.fields import check, not_negative, one_of, positive, whole
 from leakward.attacks.searching.generative import draw_codes, obtain, prior_within_reach, shown
 from leakward.attacks.searching.matching import squared_distance
 from leakward.attacks.searching.replay import gather, labels_known
 from leakward.attacks.solvers import Adam, Draws, Problem, Progress
 from leakward.attacks.solvers.cma_es import CMAES
 from leakward.attacks.solvers.problem import Victim
+from leakward.fields import check, not_negative, one_of, positive, whole
 from leakward.threat import Observation
 from leakward.types import Tensors
 

@@ -32,13 +32,13 @@ from torch import Tensor
 from torch.func import vmap
 
 from leakward.attacks.attack import Attack, Reconstruction
-from leakward.attacks.fields import check, not_negative, positive, whole
 from leakward.attacks.searching.generative import better, draw_codes, obtain, prior_within_reach, shown
 from leakward.attacks.searching.matching import cosine_distance
 from leakward.attacks.searching.priors import total_variation
 from leakward.attacks.searching.replay import gather, labels_known
 from leakward.attacks.solvers import Adam, Draws, Problem, Progress, span
 from leakward.attacks.solvers.problem import Victim
+from leakward.fields import check, not_negative, positive, whole
 from leakward.threat import Observation
 from leakward.types import Tensors
 

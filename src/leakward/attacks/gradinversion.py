@@ -38,7 +38,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from leakward.attacks.attack import Attack, Reconstruction
-from leakward.attacks.fields import check, not_negative, one_of, positive, whole
 from leakward.attacks.reading.batch_statistics import (
     batch_statistics,
     known_layers,
@@ -52,6 +51,7 @@ from leakward.attacks.searching.priors import total_variation
 from leakward.attacks.searching.replay import Victims, gather, labels_known
 from leakward.attacks.solvers import Adam, Coupling, Draws, Problem, Progress
 from leakward.attacks.solvers.problem import Victim
+from leakward.fields import check, not_negative, one_of, positive, whole
 from leakward.threat import Observation
 from leakward.types import Tensors
 

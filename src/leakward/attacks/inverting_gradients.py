@@ -27,12 +27,12 @@ from typing import ClassVar
 import torch
 
 from leakward.attacks.attack import Attack, Reconstruction
-from leakward.attacks.fields import check, not_negative, positive, whole
 from leakward.attacks.searching.matching import cosine_distance
 from leakward.attacks.searching.priors import total_variation
 from leakward.attacks.searching.replay import gather, labels_known
 from leakward.attacks.solvers import Adam, Draws, Problem, Progress
 from leakward.attacks.solvers.problem import Victim
+from leakward.fields import check, not_negative, positive, whole
 from leakward.threat import Observation
 from leakward.types import Tensors
 

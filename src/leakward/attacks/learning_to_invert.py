@@ -38,7 +38,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from leakward.attacks.attack import Attack, Reconstruction
-from leakward.attacks.fields import check, positive, whole
 from leakward.attacks.learning.inverse_network import fit, nearest_order, start_network
 from leakward.attacks.learning.simulation import as_vector, draw_clients, simulate
 from leakward.attacks.learning.sketch import Sketch
@@ -46,6 +45,7 @@ from leakward.attacks.searching.matching import cosine_distance
 from leakward.attacks.searching.replay import gather, labels_known
 from leakward.attacks.solvers import Progress, Status
 from leakward.attacks.solvers.problem import select
+from leakward.fields import check, positive, whole
 from leakward.threat import Observation
 from leakward.types import Batch
 

@@ -33,9 +33,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from leakward.attacks.attack import Attack, Reconstruction
-from leakward.attacks.fields import check, positive, whole
 from leakward.attacks.reading.rows import Rows, answer, candidates, layer_rows, local_steps
 from leakward.attacks.solvers import Progress
+from leakward.fields import check, positive, whole
 from leakward.models import Task, build_task
 from leakward.models.imprint import imprint_layer, planted_name
 from leakward.threat import Observation

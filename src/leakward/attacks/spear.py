@@ -42,7 +42,6 @@ from torch import Tensor, nn
 from torch.func import grad, vmap
 
 from leakward.attacks.attack import Attack, Reconstruction
-from leakward.attacks.fields import check, positive, whole
 from leakward.attacks.reading.closed_form import NO_ANSWER, answer, read_evidence, read_state, streams
 from leakward.attacks.reading.disaggregation import disaggregate, factorise
 from leakward.attacks.reading.label_counts import infer_labels
@@ -51,6 +50,7 @@ from leakward.attacks.searching.matching import TINY
 from leakward.attacks.searching.replay import Victims, gather, labels_known
 from leakward.attacks.solvers import Progress
 from leakward.federated import Share
+from leakward.fields import check, positive, whole
 from leakward.threat import Observation
 
 

@@ -15,8 +15,8 @@ What differs from published code: GGL and GIFD, whence the bound 4, do the same 
 from dataclasses import dataclass
 
 from leakward.defenses import vectors
-from leakward.defenses.fields import check, positive
 from leakward.federated import Defense
+from leakward.fields import check, positive
 from leakward.tape import Tape
 from leakward.types import Tensors
 
@@ -32,7 +32,7 @@ class Clipping(Defense):
     max_norm: float = 4.0
 
     def __post_init__(self) -> None:
-        check("Clipping", positive("max_norm", self.max_norm))
+        check(self, positive("max_norm", self.max_norm))
 
     def on_update(self, message: Tensors, tape: Tape) -> Tensors:
         """Scale the message down if it is longer than the bound."""

@@ -29,10 +29,10 @@ from opacus.accountants.analysis import rdp
 from torch import Tensor
 from torch.func import vmap
 
-from leakward.defenses.fields import check, not_negative, positive, whole
 from leakward.defenses.vectors import clip, shrink
 from leakward.federated import Defense, Evidence, Guarantee, LocalTraining
 from leakward.federated.defense import SINGLE_GRADIENT
+from leakward.fields import check, not_negative, positive, whole
 from leakward.tape import Tape
 from leakward.types import Tensors
 
@@ -55,7 +55,7 @@ class DPSGD(Defense):
 
     def __post_init__(self) -> None:
         check(
-            "DPSGD",
+            self,
             positive("max_grad_norm", self.max_grad_norm),
             not_negative("noise_multiplier", self.noise_multiplier),
         )
@@ -79,7 +79,7 @@ class DPSGD(Defense):
             delta: In (0, 1).
         """
         check(
-            "DPSGD.guarantee",
+            self,
             ("sampling_rate", sampling_rate, "a number in (0, 1]", 0 < sampling_rate <= 1),
             whole("steps", steps),
             ("delta", delta, "a number in (0, 1)", 0 < delta < 1),

@@ -17,10 +17,10 @@ What differs from published code: 0.01 is what GGL's and GIFD's scripts use; oth
 
 from dataclasses import dataclass
 
-from leakward.defenses.fields import check, not_negative
 from leakward.defenses.vectors import shrink
 from leakward.federated import Defense, Evidence, LocalTraining, NoDefense
 from leakward.federated.defense import SINGLE_GRADIENT
+from leakward.fields import check, not_negative
 from leakward.tape import Tape
 from leakward.types import Tensors
 
@@ -36,7 +36,7 @@ class GaussianNoise(Defense):
     std: float = 0.01
 
     def __post_init__(self) -> None:
-        check("GaussianNoise", not_negative("std", self.std))
+        check(self, not_negative("std", self.std))
 
     def on_update(self, message: Tensors, tape: Tape) -> Tensors:
         """Add the noise."""

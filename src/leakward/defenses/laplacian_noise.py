@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from leakward.defenses.fields import check, not_negative
 from leakward.defenses.vectors import shrink
 from leakward.federated import Defense, Evidence, LocalTraining, NoDefense
 from leakward.federated.defense import SINGLE_GRADIENT
+from leakward.fields import check, not_negative
 from leakward.tape import Tape
 from leakward.types import Tensors
 
@@ -40,7 +40,7 @@ class LaplacianNoise(Defense):
     scale: float = 0.01
 
     def __post_init__(self) -> None:
-        check("LaplacianNoise", not_negative("scale", self.scale))
+        check(self, not_negative("scale", self.scale))
 
     def on_update(self, message: Tensors, tape: Tape) -> Tensors:
         """Add the noise."""

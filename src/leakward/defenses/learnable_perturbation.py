@@ -35,11 +35,11 @@ from torch import Tensor
 from leakward.data.dataset import Dataset
 from leakward.defenses import decoder
 from leakward.defenses.correlation import Form, Per, pearson, penalty
-from leakward.defenses.fields import check, finite, not_negative, one_of, positive, whole
 from leakward.defenses.latent_map import latent_noise, noisy_latent
 from leakward.defenses.noise_pretraining import fit_noise
 from leakward.errors import DefenseError
 from leakward.federated import Defense, Objective, Step
+from leakward.fields import check, finite, not_negative, one_of, positive, whole
 from leakward.models import Task
 from leakward.tape import Tape
 from leakward.types import Tensors
@@ -81,7 +81,7 @@ class LearnablePerturbation(Defense):
 
     def __post_init__(self) -> None:
         check(
-            "LearnablePerturbation",
+            self,
             finite("mean", self.mean),
             not_negative("std", self.std),
             one_of("noise", self.noise, get_args(Noise)),

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from leakward.defenses.fields import check
 from leakward.federated import Defense, Evidence, LocalTraining, NoDefense
 from leakward.federated.defense import SINGLE_GRADIENT
+from leakward.fields import check
 from leakward.tape import Tape
 from leakward.types import Tensors
 
@@ -37,7 +37,7 @@ class Pruning(Defense):
     ratio: float = 0.8
 
     def __post_init__(self) -> None:
-        check("Pruning", ("ratio", self.ratio, "a number in [0, 1)", 0 <= self.ratio < 1))
+        check(self, ("ratio", self.ratio, "a number in [0, 1)", 0 <= self.ratio < 1))
 
     def on_update(self, message: Tensors, tape: Tape) -> Tensors:
         """Set the smallest entries to zero."""

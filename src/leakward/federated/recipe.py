@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from leakward.errors import PlanError
+from leakward.fields import check, not_negative, one_of, positive, whole
 from leakward.models import Mode
 from leakward.tape import Tape
 
@@ -45,23 +45,18 @@ class LocalTraining:
     mode: Mode = "eval"
 
     def __post_init__(self) -> None:
-        problems = [
-            f"{name}={value!r}: expected {expected}"
-            for name, value, expected, ok in (
-                _choice("share", self.share, Share),
-                _choice("optimizer", self.optimizer, Optimizer),
-                _choice("mode", self.mode, Mode),
-                ("batch_images", self.batch_images, "at least 1", self.batch_images >= 1),
-                ("epochs", self.epochs, "at least 1", self.epochs >= 1),
-                ("minibatch", self.minibatch, "at least 0", self.minibatch >= 0),
-                ("learning_rate", self.learning_rate, "a positive number", 0 < self.learning_rate < float("inf")),
-                ("momentum", self.momentum, "a number in [0, 1)", 0 <= self.momentum < 1),
-                ("weight_decay", self.weight_decay, "at least 0", 0 <= self.weight_decay < float("inf")),
-            )
-            if not ok
-        ]
-        if problems:
-            raise PlanError(f"LocalTraining: {'; '.join(problems)}")
+        check(
+            self,
+            one_of("share", self.share, get_args(Share)),
+            one_of("optimizer", self.optimizer, get_args(Optimizer)),
+            one_of("mode", self.mode, get_args(Mode)),
+            whole("batch_images", self.batch_images),
+            whole("epochs", self.epochs),
+            whole("minibatch", self.minibatch, 0),
+            positive("learning_rate", self.learning_rate),
+            ("momentum", self.momentum, "a number in [0, 1)", 0 <= self.momentum < 1),
+            not_negative("weight_decay", self.weight_decay),
+        )
 
     def minibatches(self, images: Tensor, labels: Tensor, tape: Tape) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the images (m c h w) and labels of every local step; ``tape`` has the order of a shuffled epoch."""
@@ -72,8 +67,3 @@ class LocalTraining:
                 order = tape.uniform((len(images),), images).argsort()
                 taken, named = images[order], labels[order]
             yield from zip(taken.split(size), named.split(size), strict=True)
-
-
-def _choice(name: str, value: str, allowed: object) -> tuple[str, str, str, bool]:
-    words = get_args(allowed)
-    return name, value, f"one of {', '.join(words)}", value in words

@@ -1,9 +1,8 @@
 """The card of a prior: where its images come from, how it was trained, and how good it is."""
 
-import math
 from dataclasses import dataclass
 
-from leakward.errors import PlanError
+from leakward.fields import check, positive, whole
 from leakward.generators.generator import Shape
 
 
@@ -26,12 +25,8 @@ class PriorSettings:
     channels: int = 16
 
     def __post_init__(self) -> None:
-        whole = ("iterations", "batch_images", "latent", "channels")
-        problems = [f"{n}={getattr(self, n)!r}: expected at least 1" for n in whole if getattr(self, n) < 1]
-        if not 0 < self.learning_rate < math.inf:
-            problems.append(f"learning_rate={self.learning_rate!r}: expected a finite number above 0")
-        if problems:
-            raise PlanError(f"PriorSettings: {'; '.join(problems)}")
+        counts = (whole(name, getattr(self, name)) for name in ("iterations", "batch_images", "latent", "channels"))
+        check(self, *counts, positive("learning_rate", self.learning_rate))
 
 
 @dataclass(frozen=True)

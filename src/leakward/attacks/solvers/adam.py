@@ -11,10 +11,10 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from leakward.attacks.fields import check, one_of, positive, whole
 from leakward.attacks.solvers.evaluate import Evaluate, Strategy, solve_in_chunks
 from leakward.attacks.solvers.problem import Coupling, Problem, Progress, Solution, Status
 from leakward.federated import optim
+from leakward.fields import check, one_of, positive, whole
 from leakward.types import Tensors, generator
 
 Schedule = Literal["constant", "step", "cosine"]

@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.func import vmap
 from torch.utils import _pytree as pytree
 
-from leakward.attacks.fields import check, positive, whole
 from leakward.attacks.solvers.evaluate import chunk_size, cost
 from leakward.attacks.solvers.evolution import Evolution, Rates
 from leakward.attacks.solvers.problem import Draws, Problem, Progress, Solution, Status
+from leakward.fields import check, positive, whole
 from leakward.types import Tensors, generator
 
 

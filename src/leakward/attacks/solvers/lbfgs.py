@@ -16,11 +16,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from leakward.attacks.fields import check, not_negative, whole
 from leakward.attacks.solvers.evaluate import Evaluate, Strategy, solve_in_chunks
 from leakward.attacks.solvers.history import History
 from leakward.attacks.solvers.problem import Draws, Problem, Progress, Solution, Status, select
 from leakward.attacks.solvers.wolfe import Search
+from leakward.fields import check, not_negative, whole
 from leakward.types import Tensors, generator
 
 

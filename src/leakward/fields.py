@@ -1,4 +1,4 @@
-"""Checks of the fields of an attack or a solver, all problems in one sentence."""
+"""Checks of the fields of settings, all problems in one sentence."""
 
 import math
 
@@ -13,6 +13,11 @@ def check(owner: object, *rules: Rule) -> None:
     problems = [f"{name}={value!r}: expected {expected}" for name, value, expected, met in rules if not met]
     if problems:
         raise PlanError(f"{type(owner).__name__}: {'; '.join(problems)}")
+
+
+def finite(name: str, value: float) -> Rule:
+    """Expect a finite number."""
+    return name, value, "a finite number", math.isfinite(value)
 
 
 def whole(name: str, value: object, least: int = 1) -> Rule:
