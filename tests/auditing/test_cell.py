@@ -100,6 +100,17 @@ def test_the_id_changes_with_attack_defence_knowledge_seed_and_pixels():
     assert len(ids) == 7
 
 
+def test_the_id_changes_with_the_content_of_a_file_that_the_attack_reads(tmp_path):
+    path = tmp_path / "prior"
+    made = make_plan({**TABLES, "attack": [{"name": "ggl", "prior": str(path)}]})
+    ids = [first_id(made)]
+    for content in (b"one", b"two", b"one"):
+        path.write_bytes(content)
+        ids.append(first_id(made))
+    assert len(set(ids)) == 3
+    assert ids[1] == ids[3]
+
+
 def test_the_id_of_a_training_does_not_depend_on_attacks_or_victims():
     of = [training_id(p, GaussianNoise(std=0.1), 0, "f") for p in (plan(), plan(audit__victims=2))]
     assert of[0] == of[1]

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -58,6 +59,10 @@ class Attack(ABC):
         """Return whether the attack can work on such an observation at all."""
         del observation
         return True
+
+    def files(self) -> tuple[Path, ...]:
+        """Return the files it reads; what they hold is part of what a result depends on."""
+        return ()
 
     def plant(self, task: Task, state: Tensors, public: Batch | None, rng: torch.Generator) -> tuple[Task, Tensors]:
         """Return the network and the weights that the server sends out; only an active attack changes them.

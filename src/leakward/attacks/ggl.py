@@ -22,6 +22,7 @@ tanh; CMA-ES is our own, keeps the best value it saw and starts at the mean code
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal, get_args
 
 import torch
@@ -84,6 +85,10 @@ class GGL(Attack):
             whole("restarts", self.restarts),
             whole("averaged", self.averaged),
         )
+
+    def files(self) -> tuple[Path, ...]:
+        """Return the saved prior, if one is named."""
+        return (Path(self.prior),) if self.prior else ()
 
     def applies(self, observation: Observation) -> bool:
         """Return whether there is a prior, and the labels are granted or can be read off the message."""

@@ -25,6 +25,7 @@ search over its weights takes as many steps as that over codes, or twice as many
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -84,6 +85,10 @@ class GIAS(Attack):
             whole("restarts", self.restarts),
             whole("averaged", self.averaged),
         )
+
+    def files(self) -> tuple[Path, ...]:
+        """Return the saved prior, if one is named."""
+        return (Path(self.prior),) if self.prior else ()
 
     def applies(self, observation: Observation) -> bool:
         """Return whether there is a prior, and the labels are granted or can be read off the message."""

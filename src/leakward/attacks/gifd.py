@@ -28,6 +28,7 @@ is left out; entries of the message that a defence has made zero are not matched
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -85,6 +86,10 @@ class GIFD(Attack):
             whole("restarts", self.restarts),
             whole("averaged", self.averaged),
         )
+
+    def files(self) -> tuple[Path, ...]:
+        """Return the saved prior, if one is named."""
+        return (Path(self.prior),) if self.prior else ()
 
     def applies(self, observation: Observation) -> bool:
         """Return whether there is a prior, and the labels are granted or can be read off the message."""

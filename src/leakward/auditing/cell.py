@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -71,6 +72,7 @@ def cell_id(plan: Plan, cell: Cell, fingerprint: str) -> str:
             "images": fingerprint,
             "audit": audit,
             "attack": {"name": registry.name_of("attacks", type(cell.attack)), **plain_fields(cell.attack)},
+            "files": [_content(path) for path in cell.attack.files()],
             "defense": _plain_defense(cell.defense),
             "knowledge": cell.knowledge,
             "seed": cell.seed,
@@ -114,3 +116,11 @@ def factors(plan: Plan, cell: Cell) -> dict[str, Any]:
 
 def _plain_defense(defense: Defense) -> dict[str, Any]:
     return {"name": registry.name_of("defenses", type(defense)), **plain_fields(defense)}
+
+
+def _content(path: Path) -> str:
+    """Return the SHA-256 of a file, or nothing if there is none to read; whoever needs it will say so."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
