@@ -48,7 +48,7 @@ from leakward.attacks.solvers.problem import Victim
 from leakward.federated import LocalTraining, Share
 from leakward.fields import check, not_negative, positive, whole
 from leakward.threat import Observation
-from leakward.types import Tensors
+from leakward.types import Tensors, generator
 
 
 @dataclass(frozen=True)
@@ -111,10 +111,11 @@ class FedAvgInversion(Attack):
             distance = layerwise_distance(found, victim["message"], factors, victim.get("weight"))
             return distance + self.total_variation * total_variation(images) + self.agreement * mean_disagreement(sets)
 
-        order = torch.rand(shape[:3], generator=rng).argsort()
+        orders, starts = (generator(seed) for seed in torch.randint(2**62, (2,), generator=rng).tolist())
+        order = torch.rand(shape[:3], generator=orders).argsort()
         if not epochs:
             order = torch.arange(shape[2]).expand(shape[:3])
-        noise = torch.randn(shape[0], 1, *shape[2:], generator=rng).repeat(1, shape[1], 1, 1, 1, 1)
+        noise = torch.randn(shape[0], 1, *shape[2:], generator=starts).repeat(1, shape[1], 1, 1, 1, 1)
         tried = victims.for_trials() | {
             "labels": labels.repeat_interleave(self.restarts, dim=0),
             "order": order.to(labels.device),
