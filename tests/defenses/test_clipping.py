@@ -19,7 +19,7 @@ def message(length):
 @pytest.mark.parametrize(("length", "expected"), [(10.0, 4.0), (4.0, 4.0), (0.5, 0.5), (0.0, 0.0)])
 def test_the_norm_of_the_whole_message_is_at_most_the_bound(length, expected):
     before = message(length)
-    after = Clipping(4.0).on_update(before, Tape())
+    after = Clipping(4.0).on_update(before, {}, Tape())[0]
     assert float(squared_norm(after).sqrt()) == pytest.approx(expected, abs=1e-5)
     if length < 4:
         assert all(torch.equal(after[name], before[name]) for name in before)

@@ -93,7 +93,7 @@ def test_the_decoder_climbs_and_the_predictor_gradient_is_that_of_cross_entropy(
     defense = LearnablePerturbation(coefficient=5.0)
     task, _, step = first_step(lenet, defense)
     latent = task.latent.apply(task.encode(lenet.state, step.images), step.noise)
-    moved = defense.on_private(task, lenet.state, step)
+    moved = defense.on_step(task, lenet.state, step, Tape()).private
     before, after = (pearson(step.images, decoder.decode(decoder.for_task(task), p, latent), "image").mean()
                      for p in (step.private, moved))  # fmt: skip
     assert after > before

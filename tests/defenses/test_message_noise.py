@@ -11,7 +11,7 @@ ENTRIES = 200_000
 
 
 def noise_of(defense, seed=0):
-    return defense.on_update({"weight": torch.zeros(ENTRIES)}, Tape(generator(seed)))["weight"].double()
+    return defense.on_update({"weight": torch.zeros(ENTRIES)}, {}, Tape(generator(seed)))[0]["weight"].double()
 
 
 def test_gaussian_moments():
@@ -41,7 +41,7 @@ def test_laplacian_inverse_is_finite_at_the_ends_and_exact_between():
 @pytest.mark.parametrize("defense", [GaussianNoise(0.0), LaplacianNoise(0.0)])
 def test_no_noise_changes_nothing_and_leaves_full_trust(defense):
     message = {"weight": torch.randn(5, generator=generator(0)), "bias": torch.zeros(2)}
-    assert all(torch.equal(v, message[k]) for k, v in defense.on_update(message, Tape(generator(0))).items())
+    assert all(torch.equal(v, message[k]) for k, v in defense.on_update(message, {}, Tape(generator(0)))[0].items())
     found = defense.evidence(message, 1)
     assert all((weight == 1).all() for weight in found.weight.values())
 
@@ -50,7 +50,7 @@ def test_no_noise_changes_nothing_and_leaves_full_trust(defense):
 def test_the_attackers_estimate_is_closer_to_the_truth_and_ignores_what_is_all_noise(kind):
     truth = {"strong": torch.randn(4000, generator=generator(1)), "silent": torch.zeros(4000)}
     defense = kind(0.5)
-    message = defense.on_update(truth, Tape(generator(2)))
+    message = defense.on_update(truth, {}, Tape(generator(2)))[0]
     found = defense.evidence(message, 1)
     for key, value in truth.items():
         assert (found.message[key] - value).square().sum() < (message[key] - value).square().sum()

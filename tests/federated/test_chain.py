@@ -44,8 +44,8 @@ class Affine(Defense):
     def on_recipe(self, recipe):
         return replace(recipe, learning_rate=self._at("recipe", recipe.learning_rate))
 
-    def on_batch(self, images, labels, tape):
-        return self._at("batch", images), labels
+    def on_step(self, task, parameters, step, tape):
+        return replace(step, images=self._at("batch", step.images))
 
     def on_objective(self, task, objective):
         def changed(parameters, step):
@@ -55,11 +55,11 @@ class Affine(Defense):
 
         return changed
 
-    def on_gradient(self, gradient, tape):
+    def on_gradient(self, task, parameters, step, gradient, tape):
         return {name: self._at("gradient", value) for name, value in gradient.items()}
 
-    def on_update(self, message, tape):
-        return {name: self._at("update", value) for name, value in message.items()}
+    def on_update(self, message, private, tape):
+        return {name: self._at("update", value) for name, value in message.items()}, private
 
     def evidence(self, message: Tensors, images: int, *_) -> Evidence:
         undone = {name: (value - self.shift) / self.factor for name, value in message.items()}
@@ -75,8 +75,11 @@ class Keeper(Defense):
     def start_private(self, task, state, tape):
         return {self.name: torch.zeros(())}
 
-    def on_private(self, task, parameters, step):
-        return {self.name: step.private[self.name] + 1}
+    def on_step(self, task, parameters, step, tape):
+        return replace(step, private={self.name: step.private[self.name] + 1})
+
+    def on_update(self, message, private, tape):
+        return message, {self.name: private[self.name] + 10}
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,7 @@ def test_two_parts_on_per_image_gradients_are_refused(second):
 def test_one_part_may_keep_private_helpers(parts):
     task, state = tiny.make(tiny.plain)
     result = client_round(task, state, *tiny.draw_batch(4), RECIPE, Chain(parts), Tape())
-    assert {name: float(value) for name, value in result.private.items()} == {"count": 2.0}
+    assert {name: float(value) for name, value in result.private.items()} == {"count": 12.0}
     assert "count" not in result.update.tensors | result.update.buffers
 
 

@@ -14,6 +14,7 @@ from torch.testing import assert_close
 
 from leakward.errors import DefenseError, ModelError
 from leakward.federated import Defense, LocalTraining, NoDefense, client_round, client_update
+from leakward.federated.defense import Step
 from leakward.models import LatentNoise, Task, TaskSpec, build_task
 from leakward.tape import Tape
 from leakward.types import Tensors, generator
@@ -57,7 +58,7 @@ def test_gradient_is_that_of_autograd(factory, mode):
 @given(
     factory=st.sampled_from(NETWORKS),
     recipe=st.builds(
-        LocalTraining,
+        dict,
         share=st.just("update"),
         batch_images=st.integers(1, 7),
         epochs=st.integers(1, 3),
@@ -71,6 +72,7 @@ def test_gradient_is_that_of_autograd(factory, mode):
     seed=st.integers(0, 99),
 )
 def test_update_is_that_of_torch_optim(factory, recipe, seed):
+    recipe = LocalTraining(**recipe)
     task, state = tiny.make(factory, seed)
     images, labels = tiny.draw_batch(recipe.batch_images, seed + 1)
     module = tiny.load_module(factory, state)
@@ -295,14 +297,14 @@ class Noisy(Defense):
     def start_private(self, task: Task, state: Tensors, tape: Tape) -> Tensors:
         return {"helper": tape.uniform((2,), state["predictor.1.bias"])}
 
-    def on_batch(self, images, labels, tape):
-        return images + 0.1 * tape.uniform(tuple(images.shape), images), labels
+    def on_step(self, task: Task, parameters: Tensors, step: Step, tape: Tape) -> Step:
+        return replace(step, images=step.images + 0.1 * tape.uniform(tuple(step.images.shape), step.images))
 
-    def on_gradient(self, gradient: Tensors, tape: Tape) -> Tensors:
+    def on_gradient(self, task: Task, parameters: Tensors, step: Step, gradient: Tensors, tape: Tape) -> Tensors:
         return {name: value + tape.normal(tuple(value.shape), value) for name, value in gradient.items()}
 
-    def on_update(self, message: Tensors, tape: Tape) -> Tensors:
-        return {name: value + tape.normal(tuple(value.shape), value) for name, value in message.items()}
+    def on_update(self, message: Tensors, private: Tensors, tape: Tape) -> tuple[Tensors, Tensors]:
+        return {name: value + tape.normal(tuple(value.shape), value) for name, value in message.items()}, private
 
 
 @dataclass(frozen=True)
@@ -358,8 +360,8 @@ class Helper(Defense):
     def start_private(self, task: Task, state: Tensors, tape: Tape) -> Tensors:
         return {"scale": torch.ones(())}
 
-    def on_private(self, task, parameters, step):
-        return {"scale": step.private["scale"] + 1}
+    def on_step(self, task, parameters, step, tape):
+        return replace(step, private={"scale": step.private["scale"] + 1})
 
     def on_objective(self, task, objective):
         def scaled(parameters, step):

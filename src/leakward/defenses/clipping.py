@@ -34,7 +34,7 @@ class Clipping(Defense):
     def __post_init__(self) -> None:
         check(self, positive("max_norm", self.max_norm))
 
-    def on_update(self, message: Tensors, tape: Tape) -> Tensors:
+    def on_update(self, message: Tensors, private: Tensors, tape: Tape) -> tuple[Tensors, Tensors]:
         """Scale the message down if it is longer than the bound."""
         del tape
-        return vectors.clip(message, self.max_norm)
+        return vectors.clip(message, self.max_norm), private

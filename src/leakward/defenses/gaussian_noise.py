@@ -38,9 +38,10 @@ class GaussianNoise(Defense):
     def __post_init__(self) -> None:
         check(self, not_negative("std", self.std))
 
-    def on_update(self, message: Tensors, tape: Tape) -> Tensors:
+    def on_update(self, message: Tensors, private: Tensors, tape: Tape) -> tuple[Tensors, Tensors]:
         """Add the noise."""
-        return {name: value + self.std * tape.normal(tuple(value.shape), value) for name, value in message.items()}
+        noisy = {name: value + self.std * tape.normal(tuple(value.shape), value) for name, value in message.items()}
+        return noisy, private
 
     def replay(self) -> Defense:
         """Replay the undefended client, which is what the noisy one sends on average."""

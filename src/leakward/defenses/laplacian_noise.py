@@ -42,12 +42,12 @@ class LaplacianNoise(Defense):
     def __post_init__(self) -> None:
         check(self, not_negative("scale", self.scale))
 
-    def on_update(self, message: Tensors, tape: Tape) -> Tensors:
+    def on_update(self, message: Tensors, private: Tensors, tape: Tape) -> tuple[Tensors, Tensors]:
         """Add the noise."""
         return {
             name: value + self.scale * standard_laplace(tape.uniform(tuple(value.shape), value))
             for name, value in message.items()
-        }
+        }, private
 
     def replay(self) -> Defense:
         """Replay the undefended client, which is what the noisy one sends on average."""

@@ -128,14 +128,15 @@ class LearnablePerturbation(Defense):
         """Draw the decoder."""
         return decoder.start(decoder.for_task(task), tape, state[task.parameter_names[0]])
 
-    def on_private(self, task: Task, parameters: Tensors, step: Step) -> Tensors:
+    def on_step(self, task: Task, parameters: Tensors, step: Step, tape: Tape) -> Step:
         """Let the decoder take its step, so that its images correlate more with the true ones."""
+        del tape
         network, latent = decoder.for_task(task), noisy_latent(task, parameters, step)
 
         def loss(guess: Tensor) -> Tensor:
             return -pearson(step.images, guess, self.per).mean()
 
-        return decoder.descend(network, step.private, latent, loss, self.decoder_learning_rate)
+        return replace(step, private=decoder.descend(network, step.private, latent, loss, self.decoder_learning_rate))
 
     def on_objective(self, task: Task, objective: Objective) -> Objective:
         """Add the correlation that this decoder reaches to the loss."""

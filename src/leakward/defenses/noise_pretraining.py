@@ -60,8 +60,9 @@ def fit_noise(
     for batch in _minibatches(images, labels, epochs, batch_images, rng):
         noise = start.draw(len(batch), Tape(rng), images)
         step = Step(buffers, batch.images, batch.labels, noise=noise, private=private)
-        private = defense.on_private(_with_noise(task, trained), _network(trained), step)
-        gradient = grad(_loss(defense, task))(trained, replace(step, private=private))
+        step = defense.on_step(_with_noise(task, trained), _network(trained), step, Tape(rng))
+        private = step.private
+        gradient = grad(_loss(defense, task))(trained, step)
         trained, memory = optim.adam_step(trained, gradient, memory, learning_rate=learning_rate)
     return LatentNoise(trained[MEAN].detach(), trained[STD].detach().abs())
 

@@ -39,10 +39,10 @@ class Pruning(Defense):
     def __post_init__(self) -> None:
         check(self, ("ratio", self.ratio, "a number in [0, 1)", 0 <= self.ratio < 1))
 
-    def on_update(self, message: Tensors, tape: Tape) -> Tensors:
+    def on_update(self, message: Tensors, private: Tensors, tape: Tape) -> tuple[Tensors, Tensors]:
         """Set the smallest entries to zero."""
         del tape
-        return {name: self._pruned(value) for name, value in message.items()}
+        return {name: self._pruned(value) for name, value in message.items()}, private
 
     def replay(self) -> Defense:
         """Replay the undefended client; ``evidence`` says which entries to compare."""

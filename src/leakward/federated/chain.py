@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from functools import reduce
 
 import torch
-from torch import Tensor
 
 from leakward.data.dataset import Dataset
 from leakward.errors import DefenseError
@@ -55,10 +54,6 @@ class Chain(Defense):
         """Let every part change the recipe."""
         return reduce(lambda value, part: part.on_recipe(value), self.parts, recipe)
 
-    def on_batch(self, images: Tensor, labels: Tensor, tape: Tape) -> tuple[Tensor, Tensor]:
-        """Let every part change the data."""
-        return reduce(lambda value, part: part.on_batch(*value, tape), self.parts, (images, labels))
-
     def start_private(self, task: Task, state: Tensors, tape: Tape) -> Tensors:
         """Start the helpers of the one part that keeps some."""
         kept = [helpers for part in self.parts if (helpers := part.start_private(task, state, tape))]
@@ -66,13 +61,9 @@ class Chain(Defense):
             raise DefenseError("Chain: expected at most one defence with private helpers, got several; keep one")
         return kept[0] if kept else {}
 
-    def on_private(self, task: Task, parameters: Tensors, step: Step) -> Tensors:
-        """Let the part that keeps helpers move them."""
-        for part in self.parts:
-            private = part.on_private(task, parameters, step)
-            if private is not step.private:
-                return private
-        return step.private
+    def on_step(self, task: Task, parameters: Tensors, step: Step, tape: Tape) -> Step:
+        """Let every part change the data, and the one that keeps helpers move them."""
+        return reduce(lambda value, part: part.on_step(task, parameters, value, tape), self.parts, step)
 
     def on_objective(self, task: Task, objective: Objective) -> Objective:
         """Let every part change the loss."""
@@ -83,13 +74,13 @@ class Chain(Defense):
         part = next(part for part in self.parts if part.per_example)
         return part.on_example_gradients(gradients, tape)
 
-    def on_gradient(self, gradient: Tensors, tape: Tape) -> Tensors:
+    def on_gradient(self, task: Task, parameters: Tensors, step: Step, gradient: Tensors, tape: Tape) -> Tensors:
         """Let every part change the step's gradient."""
-        return reduce(lambda value, part: part.on_gradient(value, tape), self.parts, gradient)
+        return reduce(lambda value, part: part.on_gradient(task, parameters, step, value, tape), self.parts, gradient)
 
-    def on_update(self, message: Tensors, tape: Tape) -> Tensors:
+    def on_update(self, message: Tensors, private: Tensors, tape: Tape) -> tuple[Tensors, Tensors]:
         """Let every part change the message."""
-        return reduce(lambda value, part: part.on_update(value, tape), self.parts, message)
+        return reduce(lambda value, part: part.on_update(*value, tape), self.parts, (message, private))
 
     def guarantee(self, sampling_rate: float, steps: int, delta: float) -> Guarantee | None:
         """Return the smallest epsilon that one part alone proves; None if some part mixes images."""

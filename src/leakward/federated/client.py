@@ -67,7 +67,7 @@ def client_round(
             task, parameters, Step(buffers, images, labels, private=private), recipe, defense, tape
         )
         message = {name: parameters[name] - trained[name] for name in parameters}
-    message = defense.on_update(message, tape)
+    message, private = defense.on_update(message, private, tape)
     shared = buffers if recipe.mode == "train" else {}
     return ClientResult(Update(message, len(images), recipe.share, shared), private)
 
@@ -87,18 +87,15 @@ def _train(
 def _gradient(
     task: Task, parameters: Tensors, step: Step, recipe: LocalTraining, defense: Defense, tape: Tape
 ) -> tuple[Tensors, Tensors, Tensors]:
-    images, labels = defense.on_batch(step.images, step.labels, tape)
-    noise = None if task.latent is None else task.latent.draw(len(images), tape, images)
-    step = replace(step, images=images, labels=labels, noise=noise)
-    private = defense.on_private(task, parameters, step)
-    step = replace(step, private=private)
+    noise = None if task.latent is None else task.latent.draw(len(step.images), tape, step.images)
+    step = defense.on_step(task, parameters, replace(step, noise=noise), tape)
     objective = defense.on_objective(task, _loss(task, recipe))
     if defense.per_example:
         gradient = defense.on_example_gradients(_example_gradients(task, objective, parameters, step, recipe), tape)
         buffers = step.buffers
     else:
         gradient, buffers = grad(objective, has_aux=True)(parameters, step)
-    return defense.on_gradient(gradient, tape), buffers, private
+    return defense.on_gradient(task, parameters, step, gradient, tape), buffers, step.private
 
 
 def _loss(task: Task, recipe: LocalTraining) -> Objective:

@@ -98,20 +98,18 @@ class Defense:
         """Change the training settings."""
         return recipe
 
-    def on_batch(self, images: Tensor, labels: Tensor, tape: Tape) -> tuple[Tensor, Tensor]:
-        """Change the data of a step."""
-        del tape
-        return images, labels
-
     def start_private(self, task: Task, state: Tensors, tape: Tape) -> Tensors:
         """Make the client's private helpers before the first step."""
         del task, state, tape
         return {}
 
-    def on_private(self, task: Task, parameters: Tensors, step: Step) -> Tensors:
-        """Let the private helpers take their own step, before the client's."""
-        del task, parameters
-        return step.private
+    def on_step(self, task: Task, parameters: Tensors, step: Step, tape: Tape) -> Step:
+        """Change what a step looks at, and let the private helpers take their own step, before the client's.
+
+        The number of images has to stay; labels may become probabilities (b k).
+        """
+        del task, parameters, tape
+        return step
 
     def on_objective(self, task: Task, objective: Objective) -> Objective:
         """Change the loss."""
@@ -123,15 +121,15 @@ class Defense:
         del tape
         return {name: value.mean(0) for name, value in gradients.items()}
 
-    def on_gradient(self, gradient: Tensors, tape: Tape) -> Tensors:
+    def on_gradient(self, task: Task, parameters: Tensors, step: Step, gradient: Tensors, tape: Tape) -> Tensors:
         """Change the gradient of a step."""
-        del tape
+        del task, parameters, step, tape
         return gradient
 
-    def on_update(self, message: Tensors, tape: Tape) -> Tensors:
-        """Change the message."""
+    def on_update(self, message: Tensors, private: Tensors, tape: Tape) -> tuple[Tensors, Tensors]:
+        """Change the message, and the private helpers that the client keeps for its next round."""
         del tape
-        return message
+        return message, private
 
     def guarantee(self, sampling_rate: float, steps: int, delta: float) -> Guarantee | None:
         """Return what is proven for ``steps`` steps, each on a Poisson sample; None where nothing is."""
