@@ -40,10 +40,12 @@ def main() -> None:
         folder = given.out / f"column-{number}"
         if not given.column or number in given.column:
             console.rule(column["title"])
-            tables = plan | {"model": column["model"], "recipe": column["recipe"]}
+            steps = column.get("steps", {})
+            attacks = [table | {key: steps[key] for key in steps.keys() & table.keys()} for table in plan["attack"]]
+            tables = plan | {"model": column["model"], "recipe": column["recipe"], "attack": attacks}
             audit(tables, folder, progress=lambda what, done: console.print(f"{done:4.0%} {what}", highlight=False))
         if (folder / "summary.json").exists():
-            parts.append(section(column["title"], json.loads((folder / "summary.json").read_text(encoding="utf-8"))))
+            parts.append(section(column, json.loads((folder / "summary.json").read_text(encoding="utf-8"))))
         else:
             parts.append(f"## {column['title']}\n\nNot run.")
     given.page.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +65,7 @@ cores. Intervals are 95 % bootstrap intervals over updates. An image counts as i
 nearer to it than to the other 255 images of the site. Attacks that do not apply to a column are left out of it."""
 
 
-def section(title: str, summary: Mapping[str, Any]) -> str:
+def section(column: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     """Return one column as a Markdown table."""
     mean = summary["controls"]["negative"]["mean_image"]
     rows = [row for row in summary["cells"] if row["status"] != "not-applicable"]
@@ -71,7 +73,8 @@ def section(title: str, summary: Mapping[str, Any]) -> str:
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     lines += [f"| {' | '.join(entries(row))} |" for row in rows]
     guess = f"The public mean image alone: {mean['psnr']:.1f} dB, SSIM {mean['ssim']:.2f}."
-    return "\n".join([f"## {title}", "", guess, "", *lines])
+    cut = "".join(f" {key}: {value}." for key, value in column.get("steps", {}).items())
+    return "\n".join([f"## {column['title']}", "", guess + (cut and f" Cut to fit:{cut}"), "", *lines])
 
 
 def entries(row: Mapping[str, Any]) -> list[str]:
