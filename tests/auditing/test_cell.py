@@ -57,6 +57,7 @@ CHANGES = [
     ("recipe__batch_images", 2),
     ("audit__victims", 3),
     ("audit__labels", "granted"),
+    ("audit__aggregated_clients", 2),
     ("utility__epochs", 3),
 ]
 

@@ -151,6 +151,16 @@ def test_batches_and_local_training(data, tmp_path, recipe, named):
     assert summary(tmp_path)["defenses"][0]["updates"] == 3
 
 
+def test_under_secure_aggregation_an_update_is_that_of_several_clients(data, tmp_path):
+    made = tiny_site.plan(data, audit={"aggregated_clients": 2}, recipe={"batch_images": 2}, utility=OFF)
+    made["attack"] = [{"name": "inverting-gradients", "iterations": 2}]
+    audit(made, tmp_path / "run")
+    cells, scores, _ = tiny_site.tables(tmp_path / "run")
+    assert set(cells["recipe"]) == {"gradient, 2 images, eval mode, mean of 2 clients"}
+    assert set(cells["victims"]) == {16}
+    assert set(scores["victim"]) == set(range(16))
+
+
 def test_granted_labels_are_right_by_definition(data, tmp_path):
     attack = [{"name": "inverting-gradients", "iterations": 1}]
     tables = tiny_site.plan(data, attack=attack, defense=[], utility=OFF, audit={"labels": "granted"})

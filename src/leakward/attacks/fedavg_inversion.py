@@ -129,9 +129,12 @@ class FedAvgInversion(Attack):
 
 
 def unknown_orders(seen: Observation) -> int:
-    """Return how many epochs take the images in an order the attacker neither knows nor can leave open, 0 for none."""
+    """Return how many epochs take the images in an order the attacker neither knows nor can leave open, 0 for none.
+
+    Several clients that come together are replayed with orders drawn anew.
+    """
     size = seen.recipe.minibatch or seen.update.images
-    known = not seen.recipe.shuffle or seen.randomness is not None
+    known = not seen.recipe.shuffle or seen.randomness is not None or seen.threat.clients > 1
     return 0 if known or seen.update.images % size else seen.recipe.epochs
 
 

@@ -106,8 +106,9 @@ class FLGradientInversion(Attack):
         )
 
     def applies(self, observation: Observation) -> bool:
-        """Return whether running statistics of BatchNorm layers were sent."""
-        return bool(observation.update.buffers) and bool(known_layers(observation.task, [observation]))
+        """Return whether running statistics of BatchNorm layers were sent, by one client alone."""
+        alone = observation.threat.clients == 1
+        return alone and bool(observation.update.buffers) and bool(known_layers(observation.task, [observation]))
 
     def attack(
         self, observations: Sequence[Observation], rng: torch.Generator, progress: Progress

@@ -87,7 +87,7 @@ class RobbingTheFed(Attack):
     def applies(self, observation: Observation) -> bool:
         """Return whether the client took one step of SGD, or sent a gradient, on a model that ``plant`` made."""
         recipe = observation.recipe
-        if observation.task.spec.model != FACTORY or local_steps(recipe, observation.update.images) > 1:
+        if observation.task.spec.model != FACTORY or local_steps(recipe, observation.images_per_client) > 1:
             return False
         return recipe.share == "gradient" or recipe.optimizer == "sgd"
 

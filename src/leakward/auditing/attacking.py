@@ -60,7 +60,8 @@ def attack_victims(
     public = site.public(plan.audit.public_images)
     task, state = cell.attack.plant(site.task, site.initial_state(cell.seed), public, stream("server", part))
     rounds = site.rounds(plan, defense, cell.seed, task, state)
-    threat = ThreatModel(cell.knowledge, labels=plan.audit.labels == "granted", public=public is not None)
+    granted, together = plan.audit.labels == "granted", plan.audit.aggregated_clients
+    threat = ThreatModel(cell.knowledge, labels=granted, public=public is not None, clients=together)
     observations = [observe(round_, threat, public) for round_ in rounds]
     found = cell.attack.recover(observations, stream("attack", part), progress)
     checked = observations if cell.defense == NoDefense() and not cell.attack.active else []

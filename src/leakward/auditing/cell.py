@@ -66,7 +66,7 @@ def cell_id(plan: Plan, cell: Cell, fingerprint: str) -> str:
         fingerprint: Of the images themselves.
     """
     tables = plain(plan)
-    audit = {key: tables["audit"][key] for key in ("victims", "labels", "public_images")}
+    audit = {key: tables["audit"][key] for key in ("victims", "labels", "public_images", "aggregated_clients")}
     return digest(
         {
             "images": fingerprint,
@@ -108,10 +108,15 @@ def factors(plan: Plan, cell: Cell) -> dict[str, Any]:
         "attack": label("attacks", cell.attack),
         "defense": label("defenses", cell.defense),
         "knowledge": cell.knowledge,
-        "recipe": f"{recipe.share}, {recipe.batch_images} images, {recipe.mode} mode",
+        "recipe": f"{recipe.share}, {recipe.batch_images} images, {recipe.mode} mode{_together(plan)}",
         "seed": cell.seed,
         "server": MALICIOUS if cell.attack.active else "honest",
     }
+
+
+def _together(plan: Plan) -> str:
+    clients = plan.audit.aggregated_clients
+    return f", mean of {clients} clients" if clients > 1 else ""
 
 
 def _plain_defense(defense: Defense) -> dict[str, Any]:

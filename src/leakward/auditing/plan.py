@@ -62,11 +62,14 @@ class AuditSettings:
     """The ``[audit]`` table.
 
     Attributes:
-        victims: Updates attacked per cell and seed, at least 1; each holds ``recipe.batch_images`` images.
+        victims: Updates attacked per cell and seed, at least 1; each holds ``recipe.batch_images`` images
+            of every aggregated client.
         seeds: Independent repetitions, each with weights, victims and randomness of its own.
         knowledge: Levels at which every defence is attacked.
         labels: Whether labels are ``inferred`` by the attacker or ``granted``.
         public_images: Public images that the attacker holds, at most; 0 for none.
+        aggregated_clients: Clients whose messages come together by secure aggregation, at least 1; the attacker sees
+            their mean alone. Each holds ``recipe.batch_images`` images of the site.
         images: Whether pictures are kept in the run folder and shown in the report.
         confidence: Of intervals, in (0, 1).
     """
@@ -76,6 +79,7 @@ class AuditSettings:
     knowledge: tuple[Knowledge, ...] = ("unaware", "aware")
     labels: Literal["inferred", "granted"] = "inferred"
     public_images: int = 1000
+    aggregated_clients: int = 1
     images: bool = True
     confidence: float = 0.95
 
@@ -122,6 +126,11 @@ class Plan:
     utility: UtilitySettings
     attacks: tuple[Attack, ...]
     defenses: tuple[Defense, ...]
+
+    @property
+    def images_per_update(self) -> int:
+        """Return how many images are behind what the attacker sees of one round."""
+        return self.recipe.batch_images * self.audit.aggregated_clients
 
 
 TABLES: dict[str, type[Any]] = {
@@ -234,7 +243,7 @@ def _family(family: registry.Family, table: str, items: object, problems: list[s
 
 def _out_of_range(made: Mapping[str, Any]) -> list[str]:
     data, audit, utility = made["data"], made["audit"], made["utility"]
-    images = audit.victims * made["recipe"].batch_images
+    images = audit.victims * made["recipe"].batch_images * audit.aggregated_clients
     rules = (
         ("[data] clients", data.clients, "at least 1", data.clients >= 1),
         ("[data] alpha", data.alpha, "a finite number of at least 0", 0 <= data.alpha < math.inf),
@@ -242,8 +251,9 @@ def _out_of_range(made: Mapping[str, Any]) -> list[str]:
         ("[data] count", data.count, "at least 1", data.count is None or data.count >= 1),
         ("[data] site_images", data.site_images, "at least 2", data.site_images >= 2),
         ("[audit] victims", audit.victims, "at least 1", audit.victims >= 1),
-        ("[audit] victims", audit.victims, f"at most {data.site_images} images in all, not {images}; lower victims or "
-         "batch_images, or raise site_images", images <= data.site_images),
+        ("[audit] victims", audit.victims, f"at most {data.site_images} images in all, not {images}; lower victims, "
+         "batch_images or aggregated_clients, or raise site_images", images <= data.site_images),
+        ("[audit] aggregated_clients", audit.aggregated_clients, "at least 1", audit.aggregated_clients >= 1),
         ("[audit] public_images", audit.public_images, "at least 0", audit.public_images >= 0),
         ("[audit] seeds", audit.seeds, "at least one, all different", 0 < len(set(audit.seeds)) == len(audit.seeds)),
         ("[audit] knowledge", audit.knowledge, "at least 'aware', all different", "aware" in audit.knowledge

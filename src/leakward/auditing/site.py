@@ -49,7 +49,7 @@ class Site:
 
     def victims(self, plan: Plan, seed: int) -> Int[Tensor, "v b"]:
         """Return which images of the gallery are attacked: one row per update, the same for every defence."""
-        size = plan.recipe.batch_images
+        size = plan.images_per_update
         order = torch.randperm(len(self.gallery), generator=stream("victims", seed))
         return order[: plan.audit.victims * size].view(-1, size)
 
@@ -64,7 +64,7 @@ class Site:
         for number, index in enumerate(self.victims(plan, seed)):
             batch = Batch(self.gallery[index].to(self.device), self.gallery_labels[index].to(self.device))
             rng = stream("client", repr(defense), seed, number)
-            made.append(run_round(task, state, batch, plan.recipe, defense, rng))
+            made.append(run_round(task, state, batch, plan.recipe, defense, rng, plan.audit.aggregated_clients))
         return made
 
 
@@ -81,7 +81,7 @@ def open_site(plan: Plan, device: torch.device) -> Site:
     mean, std = _constants(plan, data)
     spec = TaskSpec(plan.model.name, data.image_shape, len(data.classes), dict(plan.model.options), mean, std)
     gallery = _different(data, source.site_images)
-    needed = max(2, plan.audit.victims * plan.recipe.batch_images)
+    needed = max(2, plan.audit.victims * plan.images_per_update)
     if len(gallery) < needed:
         raise DataError(
             f"data {data.name!r}: expected at least {needed} different images at the site for {plan.audit.victims} "

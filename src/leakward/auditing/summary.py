@@ -61,6 +61,7 @@ def summarise_run(
             "levels": [{"level": level, "meaning": MEANINGS[level]} for level in _asked_levels(plan)],
             "labels": plan.audit.labels,
             "public_images": min(plan.audit.public_images, len(site.data.splits["val"])),
+            "aggregated_clients": plan.audit.aggregated_clients,
         },
         "limits": _limits(plan, site),
     }
@@ -75,7 +76,7 @@ def _frame(plan: Plan, cells: Rows, scores: Rows) -> pd.DataFrame:
     factors = pd.DataFrame(list(cells)).rename(columns={"id": "cell"}).drop(columns="members")
     factors["knowledge"] = factors["knowledge"].mask(factors["server"] == MALICIOUS, MALICIOUS)
     frame = pd.DataFrame(list(scores), columns=["cell", "victim", "metric", "value"]).merge(factors, on="cell")
-    frame["group"] = frame["seed"].astype(str) + "/" + (frame["victim"] // plan.recipe.batch_images).astype(str)
+    frame["group"] = frame["seed"].astype(str) + "/" + (frame["victim"] // plan.images_per_update).astype(str)
     return frame
 
 
@@ -107,7 +108,7 @@ def _tally(
         summaries=levels.get("aware", {}),
         updates=plan.audit.victims * len(plan.audit.seeds),
         places=tuple(int(place) for place in best),
-        images=plan.recipe.batch_images,
+        images=plan.images_per_update,
         gallery=len(site.gallery),
         attacks=sum(not attack.active for attack in plan.attacks),
     )
@@ -218,7 +219,7 @@ def _final(utility: Rows) -> list[dict[str, Any]]:
 
 def _limits(plan: Plan, site: Site) -> list[str]:
     attacks = ", ".join(label("attacks", attack) for attack in plan.attacks)
-    images = plan.audit.victims * plan.recipe.batch_images * len(plan.audit.seeds)
+    images = plan.audit.victims * plan.images_per_update * len(plan.audit.seeds)
     active = any(attack.active for attack in plan.attacks)
     limits = [
         f"Only the attacks named here were run ({attacks}); a stronger one may find more.",

@@ -1,10 +1,10 @@
-"""A ``Round``: one client's private side of one exchange. It never leaves the site."""
+"""A ``Round``: the clients' private side of one exchange. It never leaves the site."""
 
 from dataclasses import dataclass
 
 import torch
 
-from leakward.federated.client import client_round
+from leakward.federated.aggregation import group_update
 from leakward.federated.defense import Defense
 from leakward.federated.recipe import LocalTraining
 from leakward.federated.update import Update
@@ -15,16 +15,17 @@ from leakward.types import Batch, Tensors
 
 @dataclass(frozen=True, eq=False)
 class Round:
-    """What happened at the client; all of it is private but what ``observe`` makes visible.
+    """What happened at the client, or at several of whom the server sees the mean; ``observe`` shows part of it.
 
     Attributes:
         task: As agreed, before the defence acts on it.
         state: Parameters and buffers the round started from.
         recipe: As agreed, before the defence acts on it.
         defense: Switched on at the client.
-        batch: The private images and labels.
-        update: What was sent.
+        batch: The private images and labels, of all clients.
+        update: What the server was sent.
         tape: The randomness that was realised.
+        clients: Whose messages ``update`` is the mean of.
     """
 
     task: Task
@@ -34,12 +35,19 @@ class Round:
     batch: Batch
     update: Update
     tape: Tape
+    clients: int = 1
 
 
 def run_round(
-    task: Task, state: Tensors, batch: Batch, recipe: LocalTraining, defense: Defense, rng: torch.Generator
+    task: Task,
+    state: Tensors,
+    batch: Batch,
+    recipe: LocalTraining,
+    defense: Defense,
+    rng: torch.Generator,
+    clients: int = 1,
 ) -> Round:
-    """Let a client train on ``batch`` for one round."""
+    """Let a client, or several with equal parts of ``batch``, train for one round."""
     tape = Tape(rng)
-    update = client_round(task, state, batch.images, batch.labels, recipe, defense, tape).update
-    return Round(task, state, recipe, defense, batch, update, tape)
+    update = group_update(task, state, batch.images, batch.labels, recipe, defense, tape, clients)
+    return Round(task, state, recipe, defense, batch, update, tape, clients)

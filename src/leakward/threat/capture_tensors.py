@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from leakward.errors import CaptureError
-from leakward.federated import Chain, Defense, client_update
+from leakward.federated import Chain, Defense, group_update
 from leakward.settings import plain_fields
 from leakward.tape import Tape
 from leakward.threat.observation import Observation
@@ -140,7 +140,8 @@ def _check_draws(observation: Observation, place: Path) -> None:
     tape = Tape(generator(0))
     labels = torch.zeros(observation.update.images, dtype=torch.long)
     seen = observation
-    client_update(seen.task, seen.state, torch.zeros(seen.shape), labels, seen.recipe, seen.defense, tape)
+    images, clients = torch.zeros(seen.shape), seen.threat.clients
+    group_update(seen.task, seen.state, images, labels, seen.recipe, seen.defense, tape, clients)
     wanted, found = [d.shape for d in tape.draws], [tuple(v.shape) for v in observation.randomness]
     if wanted != found:
         raise CaptureError(f"capture {place}: expected random draws of shapes {wanted}, got {found}; capture again")

@@ -17,8 +17,10 @@ class ThreatModel:
             randomness or private helpers; ``oracle`` is also given the realised randomness, a diagnostic.
         labels: Whether the labels of the batch are granted; otherwise the attacker infers them.
         public: Whether the attacker holds public images of the same kind, none of them the client's.
+        clients: Whose messages come together: under secure aggregation the server sees nothing but their mean.
     """
 
     knowledge: Knowledge = "aware"
     labels: bool = False
     public: bool = False
+    clients: int = 1

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from jaxtyping import Int
 from torch import Tensor
 
-from leakward.federated import Defense, LocalTraining, NoDefense, Round, Update
+from leakward.federated import Defense, Evidence, LocalTraining, NoDefense, Round, Update
 from leakward.models import Task
 from leakward.threat.model import ThreatModel
 from leakward.types import Batch, Tensors
@@ -42,6 +42,22 @@ class Observation:
         """Return (b, c, h, w) of the images to recover."""
         return (self.update.images, *self.task.spec.input_shape)
 
+    @property
+    def images_per_client(self) -> int:
+        """Return how many images each client holds whose messages came together."""
+        return self.update.images // self.threat.clients
+
+    def evidence(self, message: Tensors | None = None) -> Evidence:
+        """Return what the adversary makes of a message, by default the one it saw, from what it knows of the defence.
+
+        The mean over n clients is scaled up by sqrt(n), which gives independent noise the size that a defence says it
+        has, and down again.
+        """
+        given, root = message or self.update.tensors, self.threat.clients**0.5
+        scaled = {name: value * root for name, value in given.items()}
+        found = self.defense.evidence(scaled, self.images_per_client, self.recipe)
+        return Evidence({name: value / root for name, value in found.message.items()}, found.weight)
+
 
 def observe(round_: Round, threat: ThreatModel, public: Batch | None = None) -> Observation:
     """Return what ``threat`` makes visible of a round; nothing else leaves it.
@@ -50,7 +66,12 @@ def observe(round_: Round, threat: ThreatModel, public: Batch | None = None) -> 
         round_: The client's private side.
         threat: What the adversary may know.
         public: Images that anybody may hold; needed only where ``threat`` grants them.
+
+    Raises:
+        ValueError: If ``threat`` has another number of clients come together than did.
     """
+    if threat.clients != round_.clients:
+        raise ValueError(f"observe: expected a threat model of {round_.clients} clients, got {threat.clients}")
     oracle = threat.knowledge == "oracle"
     return Observation(
         threat=threat,

@@ -10,7 +10,7 @@ from torch.func import vmap
 from leakward.attacks.learning.sketch import Sketch, draw_sketch
 from leakward.attacks.solvers import Progress
 from leakward.attacks.solvers.problem import select
-from leakward.federated import client_update
+from leakward.federated import group_update
 from leakward.tape import Tape, sample
 from leakward.threat import Observation
 from leakward.types import Batch, Tensors, generator
@@ -95,7 +95,8 @@ def messages(
     """
 
     def send(pixels: Tensor, classes: Tensor, tape: Tape) -> Tensors:
-        return client_update(seen.task, seen.state, pixels, classes, seen.recipe, seen.defense, tape).tensors
+        clients = seen.threat.clients
+        return group_update(seen.task, seen.state, pixels, classes, seen.recipe, seen.defense, tape, clients).tensors
 
     probe = Tape(generator(0))
     send(images[0], labels[0], probe)
@@ -105,5 +106,5 @@ def messages(
 
 def as_vector(seen: Observation, message: Tensors) -> Float[Tensor, " d"]:
     """Return one message, after what an attacker who knows of the defence makes of it, as one vector."""
-    evidence = seen.defense.evidence(message, seen.update.images, seen.recipe).message
+    evidence = seen.evidence(message).message
     return torch.cat([evidence[name].float().flatten() for name in seen.task.parameter_names])

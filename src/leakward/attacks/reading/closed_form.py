@@ -24,7 +24,7 @@ def read_evidence(observation: Observation) -> Evidence | None:
     zeros.
     """
     update = observation.update
-    found = observation.defense.evidence(update.tensors, update.images, observation.recipe)
+    found = observation.evidence()
     message = {name: value if value.any() else update.tensors[name] for name, value in found.message.items()}
     if not all(bool(torch.isfinite(value).all()) for value in message.values()):
         return None

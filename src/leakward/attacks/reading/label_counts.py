@@ -74,7 +74,7 @@ def _rounded(counts: Float[Tensor, " k"], images: int) -> Int[Tensor, " b"]:
 
 def _way(seen: Observation) -> float:
     """Return the sum of the learning rates with which the gradients of all local steps enter the message."""
-    recipe, count = seen.recipe, seen.update.images
+    recipe, count = seen.recipe, seen.images_per_client
     if recipe.share == "gradient":
         return 1.0
     steps, kept = recipe.epochs * -(-count // (recipe.minibatch or count)), recipe.momentum

@@ -71,10 +71,10 @@ def summed(observation: Observation, name: str) -> tuple[Tensor, Tensor]:
     value = sent.tensors[name].double()
     lost = torch.zeros_like(value, dtype=torch.bool)
     if observation.threat.knowledge == "aware":
-        trust = observation.defense.evidence(sent.tensors, sent.images, recipe).weight[name]
+        trust = observation.evidence().weight[name]
         lost = (trust == 0) & (value == 0)
     if recipe.share == "update":
-        value = value / (recipe.learning_rate * local_steps(recipe, sent.images))
+        value = value / (recipe.learning_rate * local_steps(recipe, observation.images_per_client))
         value = value - recipe.weight_decay * observation.state[name].double()
     return sent.images * value, lost
 

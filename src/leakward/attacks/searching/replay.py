@@ -14,7 +14,7 @@ from leakward.attacks.reading.label_counts import infer_labels
 from leakward.attacks.solvers import Draws, Solution, Status
 from leakward.attacks.solvers.problem import Victim
 from leakward.errors import ModelError
-from leakward.federated import Defense, NoDefense, client_update
+from leakward.federated import Defense, NoDefense, group_update
 from leakward.tape import Draw, Tape, sample
 from leakward.threat import Observation
 from leakward.types import Tensors, generator
@@ -51,7 +51,8 @@ class Replay:
 
         def once(values: Draws) -> tuple[Tensors, Tensors]:
             seen, tape = self.observation, Tape(values=list(values))
-            sent = client_update(seen.task, state, images, labels, seen.recipe, self.defense, tape)
+            clients = seen.threat.clients
+            sent = group_update(seen.task, state, images, labels, seen.recipe, self.defense, tape, clients)
             return sent.tensors, sent.buffers
 
         if not given:
@@ -129,10 +130,7 @@ def gather(
     defense = {"unaware": NoDefense(), "aware": first.defense.replay(), "oracle": first.defense}[knowledge]
     state = cast(first.state, dtype)
     replay = Replay(first, defense, state, _requests(first, defense, state), averaged)
-    evidence = [
-        o.defense.evidence(o.update.tensors, o.update.images, o.recipe) if knowledge == "aware" else None
-        for o in observations
-    ]
+    evidence = [o.evidence() if knowledge == "aware" else None for o in observations]
     messages = [o.update.tensors if e is None else e.message for o, e in zip(observations, evidence, strict=True)]
     tensors: dict[str, Victim] = {
         "message": _stack([cast(message, dtype) for message in messages]),
@@ -173,7 +171,8 @@ def _requests(observation: Observation, defense: Defense, state: Tensors) -> tup
     images = torch.zeros(observation.shape, dtype=like.dtype, device=like.device)
     labels = torch.zeros(len(images), dtype=torch.long, device=like.device)
     tape = Tape(generator(0))
-    client_update(observation.task, state, images, labels, observation.recipe, defense, tape)
+    clients = observation.threat.clients
+    group_update(observation.task, state, images, labels, observation.recipe, defense, tape, clients)
     return tuple(tape.draws)
 
 
