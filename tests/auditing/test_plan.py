@@ -8,10 +8,11 @@ import pytest
 
 from leakward.attacks import Ensemble, InvertingGradients
 from leakward.auditing import make_plan, quick_plan, read_plan
-from leakward.auditing.plan import label, plain
-from leakward.defenses import GaussianNoise, LearnablePerturbation
+from leakward.auditing.parts import label
+from leakward.auditing.plan import plain
+from leakward.defenses import Clipping, GaussianNoise, LearnablePerturbation
 from leakward.errors import PlanError
-from leakward.federated import LocalTraining, NoDefense
+from leakward.federated import Chain, LocalTraining, NoDefense
 
 FULL = """
 [data]
@@ -110,7 +111,7 @@ def test_all_problems_are_reported_together_with_place_and_remedy():
         ("[[attack]] 1", "unknown name 'dgl'; allowed: analytic-linear, cpl, curious"),
         ("[[attack]] 2 dlg", "unknown key 'steps'; allowed: "),
         ("[[attack]] 3 inverting-gradients", "iterations=0: expected a whole number of at least 1"),
-        ("[[defense]] 1 gaussian-noise", "expected std to be a finite number of at least 0, got -0.1"),
+        ("[[defense]] 1 gaussian-noise", "std=-0.1: expected a finite number of at least 0"),
         ("[[defense]] 2", "unknown name 'noise'; allowed: "),
     ]
     for place, words in expected:
@@ -196,3 +197,32 @@ def test_labels_say_what_is_not_a_default():
 
 def test_a_plan_without_attacks_gets_the_ensemble():
     assert make_plan({}).attacks == (Ensemble(),)
+
+
+CHAINED = {"name": "chain", "parts": [{"name": "clipping", "max_norm": 2.0}, {"name": "gaussian-noise"}]}
+
+
+def test_several_defences_as_one():
+    made = make_plan({"defense": [CHAINED, {"name": "pruning"}]})
+    chain = Chain((Clipping(max_norm=2.0), GaussianNoise()))
+    assert made.defenses[:2] == (NoDefense(), chain)
+    assert label("defenses", chain) == "clipping(max_norm=2.0) + gaussian-noise"
+    assert make_plan(plain(made)) == made
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        ({"name": "chain"}, "[[defense]] 1 chain parts: expected at least 2 defences, got 0"),
+        (CHAINED | {"order": 1}, "[[defense]] 1 chain: unknown key 'order'; allowed: parts"),
+        ({"name": "chain", "parts": [{"name": "nosuch"}]}, "[[defense]] 1 chain parts 1: unknown name 'nosuch'"),
+        (
+            {"name": "chain", "parts": [{"name": "dp-sgd"}] * 2},
+            "chain: Chain: expected at most one defence",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_chain_is_said(table, problem):
+    with pytest.raises(PlanError) as error:
+        make_plan({"defense": [table]})
+    assert problem in str(error.value)

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from leakward import __version__, registry
+from leakward import __version__
 from leakward.attacks import Attack
-from leakward.auditing.plan import Plan, label, plain
+from leakward.auditing.parts import label, plain_part
+from leakward.auditing.plan import Plan, plain
 from leakward.federated import Defense, NoDefense
-from leakward.settings import plain_fields
 from leakward.threat import Knowledge
 from leakward.types import generator
 
@@ -71,9 +71,9 @@ def cell_id(plan: Plan, cell: Cell, fingerprint: str) -> str:
         {
             "images": fingerprint,
             "audit": audit,
-            "attack": {"name": registry.name_of("attacks", type(cell.attack)), **plain_fields(cell.attack)},
+            "attack": plain_part("attacks", cell.attack),
             "files": [_content(path) for path in cell.attack.files()],
-            "defense": _plain_defense(cell.defense),
+            "defense": plain_part("defenses", cell.defense),
             "knowledge": cell.knowledge,
             "seed": cell.seed,
             **{name: tables[name] for name in ("data", "model", "recipe", "utility")},
@@ -87,7 +87,7 @@ def training_id(plan: Plan, defense: Defense, seed: int, fingerprint: str) -> st
     return digest(
         {
             "images": fingerprint,
-            "defense": _plain_defense(defense),
+            "defense": plain_part("defenses", defense),
             "seed": seed,
             **{name: tables[name] for name in ("data", "model", "recipe", "utility")},
         }
@@ -117,10 +117,6 @@ def factors(plan: Plan, cell: Cell) -> dict[str, Any]:
 def _together(plan: Plan) -> str:
     clients = plan.audit.aggregated_clients
     return f", mean of {clients} clients" if clients > 1 else ""
-
-
-def _plain_defense(defense: Defense) -> dict[str, Any]:
-    return {"name": registry.name_of("defenses", type(defense)), **plain_fields(defense)}
 
 
 def _content(path: Path) -> str:

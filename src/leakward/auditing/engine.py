@@ -15,7 +15,8 @@ from leakward.auditing.attacking import Classifier, attack_victims
 from leakward.auditing.cell import Cell, cell_id, cells, factors, stream, training_id
 from leakward.auditing.facts import device as device_named
 from leakward.auditing.facts import facts
-from leakward.auditing.plan import Plan, label, make_plan, plain, quick_plan
+from leakward.auditing.parts import label
+from leakward.auditing.plan import Plan, make_plan, plain, quick_plan
 from leakward.auditing.site import Site, open_site
 from leakward.auditing.store import CELLS, SCORES, UTILITY, Store
 from leakward.auditing.summary import summarise_run

@@ -3,14 +3,15 @@
 import json
 import math
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
 from leakward import registry
 from leakward.attacks import Attack
+from leakward.auditing.parts import plain_part, read_parts
 from leakward.errors import PlanError
 from leakward.federated import Defense, LocalTraining, NoDefense
 from leakward.settings import parse, plain_fields
@@ -174,8 +175,8 @@ def make_plan(tables: Mapping[str, Any]) -> Plan:
         made[name], found = parse(kind, _table(tables, name, problems), f"[{name}]")
         problems += found
     made["model"] = _model(dict(_table(tables, "model", problems)), problems)
-    made["attacks"] = _family("attacks", "attack", tables.get("attack", [{"name": "ensemble"}]), problems)
-    made["defenses"] = _family("defenses", "defense", tables.get("defense", []), problems)
+    made["attacks"] = read_parts("attacks", tables.get("attack", [{"name": "ensemble"}]), "[[attack]]", problems)
+    made["defenses"] = read_parts("defenses", tables.get("defense", []), "[[defense]]", problems)
     if not made["attacks"] and not problems:
         problems.append("[[attack]]: expected at least one, got none")
     if not problems:
@@ -193,17 +194,9 @@ def plain(plan: Plan) -> dict[str, Any]:
     tables["data"] = {key: value for key, value in tables["data"].items() if value is not None}
     return tables | {
         "model": {"name": plan.model.name, **plan.model.options},
-        "attack": [{"name": registry.name_of("attacks", type(a)), **plain_fields(a)} for a in plan.attacks],
-        "defense": [{"name": registry.name_of("defenses", type(d)), **plain_fields(d)} for d in plan.defenses],
+        "attack": [plain_part("attacks", attack) for attack in plan.attacks],
+        "defense": [plain_part("defenses", defense) for defense in plan.defenses],
     }
-
-
-def label(family: registry.Family, part: Attack | Defense) -> str:
-    """Return a short name: the registry name, and the settings that are not defaults."""
-    kind: Any = type(part)
-    name, defaults = registry.name_of(family, kind), {f.name: f.default for f in fields(kind)}
-    own = {key: value for key, value in plain_fields(part).items() if value != defaults[key]}
-    return name + (f"({', '.join(f'{key}={value}' for key, value in own.items())})" if own else "")
 
 
 def _table(tables: Mapping[str, Any], name: str, problems: list[str]) -> Mapping[str, Any]:
@@ -222,23 +215,6 @@ def _model(options: dict[str, Any], problems: list[str]) -> ModelSettings:
     wrong = {key: value for key, value in options.items() if not isinstance(value, int | float | str)}
     problems += [f"[model] {k}: expected a number, a word or a truth value, got {v!r}" for k, v in wrong.items()]
     return ModelSettings(str(name), {key: value for key, value in options.items() if key not in wrong})
-
-
-def _family(family: registry.Family, table: str, items: object, problems: list[str]) -> tuple[Any, ...]:
-    if not isinstance(items, Sequence) or not all(isinstance(item, Mapping) for item in items):
-        problems.append(f"[[{table}]]: expected repeated tables, got {items!r}")
-        return ()
-    made: list[Any] = []
-    for number, item in enumerate(items, start=1):
-        settings = dict(item)
-        place, name = f"[[{table}]] {number}", settings.pop("name", None)
-        if not isinstance(name, str) or name not in registry.names(family):
-            problems.append(f"{place}: unknown name {name!r}; allowed: {', '.join(sorted(registry.names(family)))}")
-            continue
-        part, found = parse(registry.load(family, name), settings, f"{place} {name}")
-        problems += found
-        made += [part] if part is not None else []
-    return tuple(made)
 
 
 def _out_of_range(made: Mapping[str, Any]) -> list[str]:

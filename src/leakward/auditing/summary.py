@@ -11,7 +11,8 @@ import torch
 from leakward import __version__
 from leakward.auditing.cell import MALICIOUS
 from leakward.auditing.controls import consistency, negative, positive
-from leakward.auditing.plan import Plan, label
+from leakward.auditing.parts import label
+from leakward.auditing.plan import Plan
 from leakward.auditing.site import Site
 from leakward.auditing.verdict import Tally, Verdict, judge, with_controls
 from leakward.metrics import METRICS, Summary, summarise
