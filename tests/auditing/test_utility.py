@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import tiny_site
 import torch
-from opacus.accountants import RDPAccountant
+from opacus.accountants import PRVAccountant
 from torch.func import functional_call
 from torch.nn import functional as F
 from torch.testing import assert_close
@@ -89,7 +89,7 @@ def test_the_defence_is_on_during_training(data):
 def test_epsilon_is_that_of_opacus(data, tmp_path):
     plan, site = make(data, epochs=2, batch_size=16, delta=1e-4)
     proven = train(plan, site, DPSGD(noise_multiplier=1.5), 0, silent).guarantee
-    accountant = RDPAccountant()
+    accountant = PRVAccountant()
     for _ in range(2 * 3):
         accountant.step(noise_multiplier=1.5, sample_rate=16 / 48)
     assert proven.epsilon == pytest.approx(accountant.get_epsilon(1e-4), rel=1e-3)

@@ -119,6 +119,7 @@ class _Run:
             "epsilon": proven.epsilon if proven else None,
             "delta": proven.delta if proven else None,
             "accountant": proven.accountant if proven else None,
+            "identified_bound": proven.reconstruction_bound(1 / len(self.site.gallery)) if proven else None,
         }
         with self.store.new_part(part) as folder:
             Store.dump(folder / TRAINING, found)
@@ -166,7 +167,7 @@ class _Run:
         for part, defense, seed in self.trainings:
             found = self.store.read_json(part, TRAINING)
             common = {"defense": label("defenses", defense), "seed": seed, "rounds": rounds, "clients": 1}
-            common |= {key: found[key] for key in ("epsilon", "delta", "accountant")}
+            common |= {key: found[key] for key in ("epsilon", "delta", "accountant", "identified_bound")}
             for number, (accuracy, f1) in enumerate(zip(found["accuracy"], found["f1_macro"], strict=True), start=1):
                 rows.append(common | {"round": number, "accuracy": accuracy, "f1_macro": f1})
         return rows

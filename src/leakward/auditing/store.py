@@ -34,7 +34,7 @@ UTILITY = pa.schema(
     [("defense", pa.string()), ("seed", pa.int64()), ("round", pa.int64())]
     + [(name, pa.float64()) for name in ("accuracy", "f1_macro")]
     + [("rounds", pa.int64()), ("clients", pa.int64()), ("epsilon", pa.float64()), ("delta", pa.float64())]
-    + [("accountant", pa.string())]
+    + [("accountant", pa.string()), ("identified_bound", pa.float64())]
 )
 SCRATCH = ".part-"
 

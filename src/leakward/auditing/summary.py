@@ -189,6 +189,7 @@ def _defense(
         "epsilon": proven.get("epsilon"),
         "delta": proven.get("delta"),
         "accountant": proven.get("accountant"),
+        "identified_bound": proven.get("identified_bound"),
     }
 
 

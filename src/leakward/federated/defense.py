@@ -4,6 +4,7 @@ All hooks are identity by default, and a defence overrides only where its paper 
 raises ``DefenseError``; no path returns the undefended value.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -48,11 +49,22 @@ class Guarantee:
         epsilon: At least 0.
         delta: In (0, 1).
         accountant: Which accountant computed it, and for which sampling.
+        curve: Further pairs of epsilon and delta that hold as well.
     """
 
     epsilon: float
     delta: float
     accountant: str
+    curve: tuple[tuple[float, float], ...] = ()
+
+    def reconstruction_bound(self, prior: float) -> float:
+        """Return how often, at most, an attacker is right about one image who without the messages is at ``prior``.
+
+        ``min over the curve of exp(epsilon) prior + delta``: Hayes, Mahloujifar and Balle 2023 (arXiv:2302.07225),
+        whose bound is this minimum over the whole curve. The attacker may know everything but the image.
+        """
+        pairs = ((self.epsilon, self.delta), *self.curve)
+        return min(1.0, *(math.exp(min(epsilon, 700.0)) * prior + delta for epsilon, delta in pairs))
 
 
 @dataclass(frozen=True, eq=False)

@@ -59,6 +59,7 @@ class DefenseResult:
     epsilon: float | None = None
     delta: float | None = None
     accountant: str | None = None
+    identified_bound: float | None = None
 
 
 @dataclass(frozen=True, config=_IGNORE)

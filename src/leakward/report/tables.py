@@ -144,10 +144,12 @@ def _utility_row(result: DefenseResult, trained: UtilityResult | None) -> tuple[
 
 
 def _guarantee(result: DefenseResult) -> Entry:
-    """Return a proven guarantee or its absence."""
+    """Return a proven guarantee and what it implies, or its absence."""
     if result.epsilon is None:
         return Entry("none proven", kind="words")
-    return Entry(f"ε = {number(result.epsilon)}, δ = {number(result.delta)}", result.accountant or "", "words")
+    implied = f"identified at most {percent(result.identified_bound)}" if result.identified_bound else ""
+    note = "; ".join(part for part in (implied, result.accountant) if part)
+    return Entry(f"ε = {number(result.epsilon)}, δ = {number(result.delta)}", note, "words")
 
 
 def _entry(name: str, estimate: Estimate | None, images: int) -> Entry:

@@ -1,0 +1,52 @@
+"""Epsilon is what Opacus says, and what it implies for reconstruction is not below the exact answer."""
+
+import math
+
+import pytest
+from opacus.accountants import PRVAccountant, RDPAccountant
+from scipy.stats import norm
+
+from leakward.defenses.accounting import gaussian_guarantee, prv_epsilon, rdp_epsilon
+from leakward.federated import Guarantee
+
+pytestmark = [pytest.mark.filterwarnings("ignore:Optimal order"), pytest.mark.filterwarnings("ignore:divide by zero")]
+SETTING = 1.1, 0.02, 500
+
+
+def test_epsilon_is_the_published_accountants(reference):
+    known = reference("privacy_accounting")
+    columns = ("noise_multiplier", "sample_rate", "steps", "delta", "epsilon_rdp", "epsilon_prv")
+    for noise, rate, steps, delta, rdp, prv in zip(*(known[column] for column in columns), strict=True):
+        setting = float(noise), float(rate), int(steps), float(delta)
+        assert rdp_epsilon(*setting) == pytest.approx(rdp, rel=1e-9)
+        assert prv_epsilon(*setting) in (pytest.approx(prv, rel=1e-6), math.inf)
+
+
+def test_the_tighter_accountant_is_taken_and_named():
+    by_rdp, by_prv = RDPAccountant(), PRVAccountant()
+    by_rdp.history = by_prv.history = [SETTING]
+    found = gaussian_guarantee(*SETTING, 1e-5)
+    assert found.epsilon == pytest.approx(by_prv.get_epsilon(1e-5))
+    assert found.epsilon < by_rdp.get_epsilon(1e-5)
+    assert found.accountant == "Opacus PRV, Poisson sampling, add or remove one image"
+
+
+def test_where_the_grid_would_overflow_the_other_stands_in():
+    found = gaussian_guarantee(0.1, 0.25, 40, 1e-5)
+    assert found.epsilon == rdp_epsilon(0.1, 0.25, 40, 1e-5)
+    assert "RDP" in found.accountant
+    assert found.reconstruction_bound(1 / 256) == 1.0
+
+
+@pytest.mark.parametrize(("noise", "steps"), [(1.0, 1), (2.0, 1), (5.0, 10), (20.0, 10)])
+@pytest.mark.parametrize("prior", [1 / 256, 0.1])
+def test_the_reconstruction_bound_is_just_above_the_exact_one(noise, steps, prior):
+    """Without sampling the best test of one image against none is Gaussian: Phi(Phi^-1(prior) + sqrt(T) / s)."""
+    exact = norm.cdf(norm.ppf(prior) + math.sqrt(steps) / noise)
+    bound = gaussian_guarantee(noise, 1.0, steps, 1e-5).reconstruction_bound(prior)
+    assert exact <= bound < 1.5 * exact + 0.01
+
+
+def test_a_perfect_guarantee_leaves_the_prior():
+    assert Guarantee(0.0, 0.0, "by hand").reconstruction_bound(0.25) == 0.25
+    assert Guarantee(1e6, 0.0, "by hand").reconstruction_bound(0.25) == 1.0
