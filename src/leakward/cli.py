@@ -17,6 +17,8 @@ from leakward.errors import LeakwardError
 
 LEAKS = 3
 """Exit code of ``--fail-on leak`` when the verdict is ``leaks``."""
+NONE_FITS = 4
+"""Exit code of ``leakward recommend`` when no defence meets the wish."""
 STOPPED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
@@ -114,6 +116,29 @@ def report(
     from leakward.report import build_report
 
     out.print(f"report: {build_report(run, images=not no_images)}", soft_wrap=True)
+
+
+@app.command()
+def recommend(
+    run: Annotated[Path, typer.Argument(help="Run folder of an audit.")],
+    max_leak: Annotated[float, typer.Option(help="Largest share of images that may be identified, 0 to 1.")],
+    min_accuracy: Annotated[float, typer.Option(help="Smallest accuracy, 0 to 1.")] = 0.0,
+) -> None:
+    """Choose a defence by what an audit found: the most accurate one that leaks little enough."""
+    from leakward.report import recommend as choose
+
+    found = choose(run, max_leak, min_accuracy)
+    table = Table(Column("defence", no_wrap=True), "identified", "not ruled out", "accuracy", "", box=None)
+    for choice in found.choices:
+        accuracy = "not measured" if choice.accuracy is None else f"{choice.accuracy:.3f}"
+        notes = ", ".join(["meets the wish"] * choice.meets + ["on the front"] * choice.best)
+        table.add_row(_escaped(choice.defense), f"{choice.found:.0%}", f"{choice.leak:.0%}", accuracy, notes)
+    out.print(table)
+    out.print(_escaped(found.reason), soft_wrap=True)
+    if found.settings:
+        out.print(_escaped(found.settings), soft_wrap=True, highlight=False)
+    if found.chosen is None:
+        raise typer.Exit(NONE_FITS)
 
 
 @app.command(name="list")

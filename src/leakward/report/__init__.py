@@ -1,5 +1,6 @@
 """Results to one page: reads a finished run folder and never runs anything."""
 
 from leakward.report.page import build_report
+from leakward.report.recommend import recommend
 
-__all__ = ["build_report"]
+__all__ = ["build_report", "recommend"]
