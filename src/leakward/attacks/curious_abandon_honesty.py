@@ -1,4 +1,4 @@
-"""When the curious abandon honesty: Boenisch et al. 2023 (arXiv:2112.02918), section 5. The server is malicious.
+"""When the curious abandon honesty: Boenisch et al. 2023 (arXiv:2112.02918). The server is malicious.
 
 It keeps the agreed network and sends trap weights for its first layer, which is linear and sees the whole image. Half
 of each row, at random places, is negative, and the other half are the same numbers a little smaller:

@@ -2,8 +2,8 @@
 
 It changes nothing but the last layer, z = W r + b on features r, such that one class c alone moves the layers before:
 
-    class fishing (section 3.2)     W_k = 0, b_k = 1000 for k != c
-    feature fishing (section 3.3)   W_k = 0, b_k = 0 for k != c;   W_c -> s W_c,   b_c = -s q
+    class fishing                  W_k = 0, b_k = 1000 for k != c
+    feature fishing                 W_k = 0, b_k = 0 for k != c;   W_c -> s W_c,   b_c = -s q
 
 Class fishing gives every image p_c = 0. Then dL/dr = sum_k (p_k - [y = k]) W_k is -W_c for images of class c and zero
 for all others, and the gradient of the layers before is that of the images of class c. Feature fishing gives p_c = 1 to

@@ -8,7 +8,7 @@ the mean brightness, against thresholds c_i at the quantiles of its distribution
 All units go on alike, so the loss has one derivative by every unit that an image switches on, and rows differ by the
 images between their thresholds. One image alone in a bin is exactly
 
-    x = (dL/dW_i - dL/dW_(i+1)) / (dL/db_i - dL/db_(i+1))                                     (section 4.1)
+    x = (dL/dW_i - dL/dW_(i+1)) / (dL/db_i - dL/db_(i+1))
 
 and n images and k equally likely bins leave n (1 - 1/k)^(n - 1) images alone. Two in a bin give a mixture.
 
