@@ -42,6 +42,7 @@ BUILT_IN: dict[Family, dict[str, str]] = {
         "clipping": "leakward.defenses.clipping:Clipping",
         "pruning": "leakward.defenses.pruning:Pruning",
         "dp-sgd": "leakward.defenses.dp_sgd:DPSGD",
+        "soteria": "leakward.defenses.soteria:Soteria",
         "learnable-perturbation": "leakward.defenses.learnable_perturbation:LearnablePerturbation",
     },
     "data": {

@@ -7,3 +7,4 @@ from leakward.defenses.laplacian_noise import LaplacianNoise as LaplacianNoise
 from leakward.defenses.learnable_perturbation import LearnablePerturbation as LearnablePerturbation
 from leakward.defenses.learnable_perturbation import PublicNoise as PublicNoise
 from leakward.defenses.pruning import Pruning as Pruning
+from leakward.defenses.soteria import Soteria as Soteria

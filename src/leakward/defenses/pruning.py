@@ -14,11 +14,9 @@ What differs from published code: GGL and GIFD interpolate the quantile, which k
 not send is lost here; Lin et al. keep it for the next round, which changes utility, not what one message tells.
 """
 
-import math
 from dataclasses import dataclass
 
-from torch import Tensor
-
+from leakward.defenses.vectors import largest, trust_nonzero
 from leakward.federated import Defense, Evidence, LocalTraining, NoDefense
 from leakward.federated.defense import SINGLE_GRADIENT
 from leakward.fields import check
@@ -42,7 +40,7 @@ class Pruning(Defense):
     def on_update(self, message: Tensors, private: Tensors, tape: Tape) -> tuple[Tensors, Tensors]:
         """Set the smallest entries to zero."""
         del tape
-        return {name: self._pruned(value) for name, value in message.items()}, private
+        return {n: value * largest(value.detach().abs(), self.ratio) for n, value in message.items()}, private
 
     def replay(self) -> Defense:
         """Replay the undefended client; ``evidence`` says which entries to compare."""
@@ -51,10 +49,4 @@ class Pruning(Defense):
     def evidence(self, message: Tensors, images: int, recipe: LocalTraining = SINGLE_GRADIENT) -> Evidence:
         """Trust the entries that were sent."""
         del images, recipe
-        return Evidence(message, {name: (value != 0).to(value.dtype) for name, value in message.items()})
-
-    def _pruned(self, value: Tensor) -> Tensor:
-        size = value.detach().abs()
-        smaller = math.ceil(self.ratio * (value.numel() - 1))
-        threshold = size.flatten().kthvalue(smaller + 1).values  # torch.quantile stops at 2^24 entries
-        return value * (size >= threshold)
+        return trust_nonzero(message)
