@@ -42,6 +42,8 @@ BUILT_IN: dict[Family, dict[str, str]] = {
         "clipping": "leakward.defenses.clipping:Clipping",
         "pruning": "leakward.defenses.pruning:Pruning",
         "dp-sgd": "leakward.defenses.dp_sgd:DPSGD",
+        "sign": "leakward.defenses.sign:Sign",
+        "quantise": "leakward.defenses.quantise:Quantise",
         "soteria": "leakward.defenses.soteria:Soteria",
         "learnable-perturbation": "leakward.defenses.learnable_perturbation:LearnablePerturbation",
     },

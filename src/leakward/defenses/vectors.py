@@ -37,6 +37,11 @@ def largest(size: Float[Tensor, "*shape"], ratio: float) -> Bool[Tensor, "*shape
     return size >= size.flatten().kthvalue(smaller + 1).values  # torch.quantile stops at 2^24 entries
 
 
+def straight_through(value: Float[Tensor, "*shape"], source: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Return ``value``, with the derivative of ``source`` (Bengio et al. 2013, arXiv:1308.3432)."""
+    return value.detach() + (source - source.detach())
+
+
 def trust_nonzero(message: Tensors) -> Evidence:
     """Take a message as it is, and trust the entries that were sent: those that are not zero."""
     return Evidence(message, {name: (value != 0).to(value.dtype) for name, value in message.items()})
