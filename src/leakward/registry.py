@@ -44,6 +44,7 @@ BUILT_IN: dict[Family, dict[str, str]] = {
         "dp-sgd": "leakward.defenses.dp_sgd:DPSGD",
         "sign": "leakward.defenses.sign:Sign",
         "quantise": "leakward.defenses.quantise:Quantise",
+        "top-k": "leakward.defenses.top_k:TopK",
         "soteria": "leakward.defenses.soteria:Soteria",
         "learnable-perturbation": "leakward.defenses.learnable_perturbation:LearnablePerturbation",
     },

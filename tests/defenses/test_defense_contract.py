@@ -28,6 +28,7 @@ BAD_FIELDS = [
     *(("pruning", {"ratio": bad}) for bad in (-0.1, 1.0, math.nan)),
     *(("soteria", {"ratio": bad}) for bad in (-0.1, 1.0, math.nan)),
     *(("quantise", {"levels": bad}) for bad in (0, -1, True)),
+    *(("top-k", {"keep": bad}) for bad in (0.0, -0.1, 1.1, math.nan)),
     *(("dp-sgd", {"max_grad_norm": bad}) for bad in (0.0, -1.0, math.nan, math.inf)),
     *(("dp-sgd", {"noise_multiplier": bad}) for bad in (-1.0, math.nan, math.inf)),
     *(("learnable-perturbation", {name: bad}) for name in ("std", "coefficient") for bad in (-1.0, math.nan, math.inf)),

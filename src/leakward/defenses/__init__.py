@@ -10,3 +10,4 @@ from leakward.defenses.pruning import Pruning as Pruning
 from leakward.defenses.quantise import Quantise as Quantise
 from leakward.defenses.sign import Sign as Sign
 from leakward.defenses.soteria import Soteria as Soteria
+from leakward.defenses.top_k import TopK as TopK
