@@ -45,6 +45,8 @@ BUILT_IN: dict[Family, dict[str, str]] = {
         "sign": "leakward.defenses.sign:Sign",
         "quantise": "leakward.defenses.quantise:Quantise",
         "top-k": "leakward.defenses.top_k:TopK",
+        "local-dp": "leakward.defenses.local_dp:LocalDP",
+        "central-dp": "leakward.defenses.central_dp:CentralDP",
         "soteria": "leakward.defenses.soteria:Soteria",
         "learnable-perturbation": "leakward.defenses.learnable_perturbation:LearnablePerturbation",
     },

@@ -14,7 +14,7 @@ from leakward.auditing import audit, make_plan
 from leakward.auditing.cell import stream
 from leakward.auditing.site import open_site
 from leakward.auditing.utility import evaluate, predict, train
-from leakward.defenses import DPSGD
+from leakward.defenses import DPSGD, CentralDP
 from leakward.federated import NoDefense
 from leakward.models import build_task
 
@@ -80,9 +80,10 @@ def test_equal_seeds_train_equally_and_others_do_not(data):
     assert any(not torch.equal(one.state[n], other.state[n]) for n in one.state)
 
 
-def test_the_defence_is_on_during_training(data):
+@pytest.mark.parametrize("defense", [DPSGD(), CentralDP(max_norm=1e6)], ids=["at the client", "at the server"])
+def test_the_defence_is_on_during_training(defense, data):
     plan, site = make(data, epochs=1)
-    none, noisy = (train(plan, site, defense, 0, silent) for defense in (NoDefense(), DPSGD()))
+    none, noisy = (train(plan, site, one, 0, silent) for one in (NoDefense(), defense))
     assert all(not torch.equal(none.state[n], noisy.state[n]) for n in none.state)
 
 

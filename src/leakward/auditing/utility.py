@@ -5,7 +5,7 @@ defended, and a plain optimiser applies it.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -53,11 +53,11 @@ def train(plan: Plan, site: Site, defense: Defense, seed: int, progress: Callabl
     batches = -(-count // recipe.batch_images)
     for epoch in range(settings.epochs):
         for number, index in enumerate(torch.randperm(count, generator=order).split(recipe.batch_images)):
-            result = client_round(
-                site.task, state, images[index], labels[index], recipe, defense, Tape(tape_source), private
-            )
+            tape = Tape(tape_source)
+            result = client_round(site.task, state, images[index], labels[index], recipe, defense, tape, private)
             private = result.private
-            state, memory = _apply(plan, site.task, state, result.update, memory)
+            applied = replace(result.update, tensors=defense.on_aggregate(result.update.tensors, tape))
+            state, memory = _apply(plan, site.task, state, applied, memory)
             progress((epoch * batches + number + 1) / (settings.epochs * batches))
         scores = class_scores(*evaluate(site, defense, state), len(site.data.classes))
         accuracy.append(scores.accuracy)

@@ -1,11 +1,13 @@
 """Defences, one paper per file."""
 
+from leakward.defenses.central_dp import CentralDP as CentralDP
 from leakward.defenses.clipping import Clipping as Clipping
 from leakward.defenses.dp_sgd import DPSGD as DPSGD
 from leakward.defenses.gaussian_noise import GaussianNoise as GaussianNoise
 from leakward.defenses.laplacian_noise import LaplacianNoise as LaplacianNoise
 from leakward.defenses.learnable_perturbation import LearnablePerturbation as LearnablePerturbation
 from leakward.defenses.learnable_perturbation import PublicNoise as PublicNoise
+from leakward.defenses.local_dp import LocalDP as LocalDP
 from leakward.defenses.pruning import Pruning as Pruning
 from leakward.defenses.quantise import Quantise as Quantise
 from leakward.defenses.sign import Sign as Sign

@@ -82,6 +82,10 @@ class Chain(Defense):
         """Let every part change the message."""
         return reduce(lambda value, part: part.on_update(*value, tape), self.parts, (message, private))
 
+    def on_aggregate(self, mean: Tensors, tape: Tape) -> Tensors:
+        """Let every part change the mean."""
+        return reduce(lambda value, part: part.on_aggregate(value, tape), self.parts, mean)
+
     def guarantee(self, sampling_rate: float, steps: int, delta: float) -> Guarantee | None:
         """Return the smallest epsilon that one part alone proves; None if some part mixes images."""
         if self.mixes_images:

@@ -143,6 +143,11 @@ class Defense:
         del tape
         return message, private
 
+    def on_aggregate(self, mean: Tensors, tape: Tape) -> Tensors:
+        """Change what an honest server applies, the mean of all clients' messages; an attacker sees those before."""
+        del tape
+        return mean
+
     def guarantee(self, sampling_rate: float, steps: int, delta: float) -> Guarantee | None:
         """Return what is proven for ``steps`` steps, each on a Poisson sample; None where nothing is."""
         del sampling_rate, steps, delta

@@ -1,0 +1,36 @@
+import pytest
+import torch
+
+from leakward.defenses import Clipping, LocalDP
+from leakward.defenses.vectors import shrink
+from leakward.tape import Tape
+from leakward.types import generator
+
+MESSAGE = {"a": torch.tensor([[3.0, 0.0]]), "b": torch.tensor([4.0])}
+SILENT = {"v": torch.zeros(200_000)}
+
+
+def test_local_noise_by_hand():
+    tape = Tape(values=[torch.tensor([[1.0, -1.0]]), torch.tensor([0.5])])
+    sent, _ = LocalDP(max_norm=2.0, noise_multiplier=3.0).on_update(MESSAGE, {}, tape)
+    torch.testing.assert_close(sent["a"], torch.tensor([[1.2 + 6.0, -6.0]]))
+    torch.testing.assert_close(sent["b"], torch.tensor([1.6 + 3.0]))
+
+
+@pytest.mark.parametrize("max_norm", [0.5, 2.0])
+def test_local_noise_grows_with_the_bound_and_not_with_the_message(max_norm):
+    for message in (SILENT, {"v": torch.full_like(SILENT["v"], 1e-6)}):
+        sent = LocalDP(max_norm, 1.5).on_update(message, {}, Tape(generator(0)))[0]["v"]
+        assert float((sent - message["v"]).std()) == pytest.approx(1.5 * max_norm, rel=0.01)
+
+
+def test_the_attacker_of_local_noise_replays_the_clipping_and_shrinks():
+    defense = LocalDP(max_norm=2.0, noise_multiplier=0.1)
+    assert defense.replay() == Clipping(2.0)
+    found, expected = defense.evidence(MESSAGE, 1), shrink(MESSAGE, 0.04)
+    assert all(torch.equal(found.message[name], expected.message[name]) for name in MESSAGE)
+    assert all(torch.equal(found.weight[name], expected.weight[name]) for name in MESSAGE)
+
+
+def test_no_epsilon_is_stated_for_rounds():
+    assert LocalDP().guarantee(0.1, 10, 1e-5) is None
