@@ -47,6 +47,8 @@ BUILT_IN: dict[Family, dict[str, str]] = {
         "top-k": "leakward.defenses.top_k:TopK",
         "local-dp": "leakward.defenses.local_dp:LocalDP",
         "central-dp": "leakward.defenses.central_dp:CentralDP",
+        "withheld-layers": "leakward.defenses.withheld_layers:WithheldLayers",
+        "frozen-layers": "leakward.defenses.frozen_layers:FrozenLayers",
         "soteria": "leakward.defenses.soteria:Soteria",
         "learnable-perturbation": "leakward.defenses.learnable_perturbation:LearnablePerturbation",
     },

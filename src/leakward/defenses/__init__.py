@@ -3,6 +3,7 @@
 from leakward.defenses.central_dp import CentralDP as CentralDP
 from leakward.defenses.clipping import Clipping as Clipping
 from leakward.defenses.dp_sgd import DPSGD as DPSGD
+from leakward.defenses.frozen_layers import FrozenLayers as FrozenLayers
 from leakward.defenses.gaussian_noise import GaussianNoise as GaussianNoise
 from leakward.defenses.laplacian_noise import LaplacianNoise as LaplacianNoise
 from leakward.defenses.learnable_perturbation import LearnablePerturbation as LearnablePerturbation
@@ -13,3 +14,4 @@ from leakward.defenses.quantise import Quantise as Quantise
 from leakward.defenses.sign import Sign as Sign
 from leakward.defenses.soteria import Soteria as Soteria
 from leakward.defenses.top_k import TopK as TopK
+from leakward.defenses.withheld_layers import WithheldLayers as WithheldLayers
