@@ -49,6 +49,7 @@ BUILT_IN: dict[Family, dict[str, str]] = {
         "central-dp": "leakward.defenses.central_dp:CentralDP",
         "withheld-layers": "leakward.defenses.withheld_layers:WithheldLayers",
         "frozen-layers": "leakward.defenses.frozen_layers:FrozenLayers",
+        "outpost": "leakward.defenses.outpost:Outpost",
         "soteria": "leakward.defenses.soteria:Soteria",
         "learnable-perturbation": "leakward.defenses.learnable_perturbation:LearnablePerturbation",
     },

@@ -9,6 +9,7 @@ from leakward.defenses.laplacian_noise import LaplacianNoise as LaplacianNoise
 from leakward.defenses.learnable_perturbation import LearnablePerturbation as LearnablePerturbation
 from leakward.defenses.learnable_perturbation import PublicNoise as PublicNoise
 from leakward.defenses.local_dp import LocalDP as LocalDP
+from leakward.defenses.outpost import Outpost as Outpost
 from leakward.defenses.pruning import Pruning as Pruning
 from leakward.defenses.quantise import Quantise as Quantise
 from leakward.defenses.sign import Sign as Sign
