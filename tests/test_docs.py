@@ -182,12 +182,19 @@ def test_the_readme_lists_what_is_built_in_and_nothing_else():
     assert {*registry.BUILT_IN["data"]} <= {*sources}
 
 
-@pytest.mark.parametrize("name", sorted(registry.BUILT_IN["attacks"]))
-def test_every_attack_has_a_page_with_its_fields_and_their_defaults(name):
-    page = (ROOT / "docs" / "attacks" / f"{name}.md").read_text(encoding="utf-8")
-    attack = registry.load("attacks", name)()
+PARTS = [
+    (family, folder, name)
+    for family, folder in (("attacks", "attacks"), ("defenses", "defences"))
+    for name in sorted(registry.BUILT_IN[family])
+    if name != "none"
+]
+
+
+@pytest.mark.parametrize(("family", "folder", "name"), PARTS)
+def test_every_attack_and_defence_has_a_page_with_its_fields_and_their_defaults(family, folder, name):
+    page = (ROOT / "docs" / folder / f"{name}.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", page, re.MULTILINE))
-    defaults = plain_fields(attack)
+    defaults = plain_fields(registry.load(family, name)())
     assert rows.keys() == defaults.keys()
     for field, text in rows.items():
         written = text.strip().strip("`").strip('"').replace(",", "")
@@ -197,4 +204,4 @@ def test_every_attack_has_a_page_with_its_fields_and_their_defaults(name):
         else:
             assert float(written) == expected
     assert f'name = "{name}"' in page
-    assert f"({name}.md)" in (ROOT / "docs" / "attacks" / "README.md").read_text(encoding="utf-8")
+    assert f"({name}.md)" in (ROOT / "docs" / folder / "README.md").read_text(encoding="utf-8")
