@@ -51,6 +51,7 @@ BUILT_IN: dict[Family, dict[str, str]] = {
         "frozen-layers": "leakward.defenses.frozen_layers:FrozenLayers",
         "outpost": "leakward.defenses.outpost:Outpost",
         "soteria": "leakward.defenses.soteria:Soteria",
+        "bido": "leakward.defenses.bido:BiDO",
         "learnable-perturbation": "leakward.defenses.learnable_perturbation:LearnablePerturbation",
     },
     "data": {

@@ -1,6 +1,7 @@
 """Defences, one paper per file."""
 
 from leakward.defenses.central_dp import CentralDP as CentralDP
+from leakward.defenses.bido import BiDO as BiDO
 from leakward.defenses.clipping import Clipping as Clipping
 from leakward.defenses.dp_sgd import DPSGD as DPSGD
 from leakward.defenses.frozen_layers import FrozenLayers as FrozenLayers
