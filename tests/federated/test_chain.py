@@ -110,6 +110,17 @@ class Fitted(Defense):
 
 
 @dataclass(frozen=True)
+class Installed(Defense):
+    """Name what it changed in the task and in a weight."""
+
+    factor: float
+
+    def install(self, task, state, rng):
+        task = replace(task, spec=replace(task.spec, std=(*task.spec.std, self.factor)))
+        return task, {name: self.factor * value + torch.rand((), generator=rng) for name, value in state.items()}
+
+
+@dataclass(frozen=True)
 class Proven(Defense):
     """Prove an epsilon."""
 
@@ -240,3 +251,13 @@ def test_equal_parts_make_equal_chains():
     assert hash(Chain(parts)) == hash(Chain(tuple(replace(part) for part in parts)))
     assert Chain(parts) != Chain(parts[::-1])
     assert eval(repr(Chain(parts))) == Chain(parts)
+
+
+def test_every_part_installs_what_it_needs_in_order():
+    agreed, _ = tiny.make(tiny.plain)
+    state = {"w": torch.ones(2)}
+    task, found = Chain((Installed(2.0), NoDefense(), Installed(3.0))).install(agreed, state, generator(4))
+    first, second = torch.rand(2, generator=generator(4)).tolist()
+    assert task.spec.std == (*agreed.spec.std, 2.0, 3.0)
+    assert_close(found["w"], torch.full((2,), 3 * (2 + first) + second))
+    assert torch.equal(state["w"], torch.ones(2))

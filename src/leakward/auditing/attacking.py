@@ -58,7 +58,7 @@ def attack_victims(
     """
     begin = time.perf_counter()
     public = site.public(plan.audit.public_images)
-    task, state = cell.attack.plant(site.task, site.initial_state(cell.seed), public, stream("server", part))
+    task, state = cell.attack.plant(*site.start(defense, cell.seed), public, stream("server", part))
     rounds = site.rounds(plan, defense, cell.seed, task, state)
     granted, together = plan.audit.labels == "granted", plan.audit.aggregated_clients
     threat = ThreatModel(cell.knowledge, labels=granted, public=public is not None, clients=together)

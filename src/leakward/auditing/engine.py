@@ -107,7 +107,8 @@ class _Run:
         key = (defense, seed)
         if key not in self.prepared:
             rng = stream("prepare", repr(defense), seed)
-            self.prepared[key] = defense.prepare(self.site.task, self.site.data, rng)
+            task, _ = self.site.start(defense, seed)
+            self.prepared[key] = defense.prepare(task, self.site.data, rng)
         return self.prepared[key]
 
     def _train(self, part: str, defense: Defense, seed: int) -> None:

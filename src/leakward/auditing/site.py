@@ -43,9 +43,13 @@ class Site:
         return self.data.subset("val")[0].mean(0)
 
     def initial_state(self, seed: int) -> Tensors:
-        """Return the weights every cell of this seed starts from."""
+        """Return the weights every cell of this seed starts from, before any defence."""
         state = initial_state(self.task, stream("weights", seed))
         return {name: value.to(self.device) for name, value in state.items()}
+
+    def start(self, defense: Defense, seed: int) -> tuple[Task, Tensors]:
+        """Return the network that is trained with ``defense``, and the weights every cell of this seed starts from."""
+        return defense.install(self.task, self.initial_state(seed), stream("install", repr(defense), seed))
 
     def victims(self, plan: Plan, seed: int) -> Int[Tensor, "v b"]:
         """Return which images of the gallery are attacked: one row per update, the same for every defence."""

@@ -47,29 +47,29 @@ def train(plan: Plan, site: Site, defense: Defense, seed: int, progress: Callabl
     images, labels = (part.to(site.device) for part in site.data.subset("train"))
     count = min(len(images), settings.train_images or len(images))
     recipe = LocalTraining(share="gradient", mode=plan.recipe.mode, batch_images=min(settings.batch_size, count))
-    state, private, memory = site.initial_state(seed), None, None
+    (task, state), private, memory = site.start(defense, seed), None, None
     order, tape_source = stream("order", seed), stream("training", repr(defense), seed)
     accuracy, f1 = list[float](), list[float]()
     batches = -(-count // recipe.batch_images)
     for epoch in range(settings.epochs):
         for number, index in enumerate(torch.randperm(count, generator=order).split(recipe.batch_images)):
             tape = Tape(tape_source)
-            result = client_round(site.task, state, images[index], labels[index], recipe, defense, tape, private)
+            result = client_round(task, state, images[index], labels[index], recipe, defense, tape, private)
             private = result.private
             applied = replace(result.update, tensors=defense.on_aggregate(result.update.tensors, tape))
-            state, memory = _apply(plan, site.task, state, applied, memory)
+            state, memory = _apply(plan, task, state, applied, memory)
             progress((epoch * batches + number + 1) / (settings.epochs * batches))
-        scores = class_scores(*evaluate(site, defense, state), len(site.data.classes))
+        scores = class_scores(*evaluate(site, defense.on_task(task), state), len(site.data.classes))
         accuracy.append(scores.accuracy)
         f1.append(scores.f1_macro)
     guarantee = defense.guarantee(min(1.0, recipe.batch_images / count), settings.epochs * batches, settings.delta)
     return Training(state, tuple(accuracy), tuple(f1), guarantee)
 
 
-def evaluate(site: Site, defense: Defense, state: Tensors) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
-    """Return predicted and true classes of the test split."""
+def evaluate(site: Site, task: Task, state: Tensors) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
+    """Return the classes that ``task`` predicts on the test split, and the true ones."""
     images, labels = site.data.subset("test")
-    return predict(defense.on_task(site.task), state, images.to(site.device)).cpu(), labels
+    return predict(task, state, images.to(site.device)).cpu(), labels
 
 
 def predict(task: Task, state: Tensors, images: Float[Tensor, "n c h w"]) -> Int[Tensor, " n"]:

@@ -38,6 +38,10 @@ class Chain(Defense):
         """Return whether some part mixes images."""
         return any(part.mixes_images for part in self.parts)
 
+    def install(self, task: Task, state: Tensors, rng: torch.Generator) -> tuple[Task, Tensors]:
+        """Let every part change the network."""
+        return reduce(lambda made, part: part.install(*made, rng), self.parts, (task, state))
+
     def prepare(self, task: Task, data: Dataset, rng: torch.Generator) -> "Chain":
         """Prepare every part on the task that the parts before it have made."""
         prepared: list[Defense] = []

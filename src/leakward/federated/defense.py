@@ -97,13 +97,21 @@ class Defense:
         """Return whether one image changes what another's gradient is, so that bounding each proves nothing."""
         return False
 
+    def install(self, task: Task, state: Tensors, rng: torch.Generator) -> tuple[Task, Tensors]:
+        """Change the network that all sites train, and its weights: once, before anything else.
+
+        Server and attacker see what network it is, so that even one who knows of no defence replays this one.
+        """
+        del rng
+        return task, state
+
     def prepare(self, task: Task, data: Dataset, rng: torch.Generator) -> "Defense":
         """Return a copy fitted on the site's training images, once before training."""
         del task, data, rng
         return self
 
     def on_task(self, task: Task) -> Task:
-        """Change architecture or representation."""
+        """Change how the client runs the network, such as its representation; parameters and buffers stay."""
         return task
 
     def on_recipe(self, recipe: LocalTraining) -> LocalTraining:

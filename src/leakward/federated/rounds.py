@@ -18,7 +18,7 @@ class Round:
     """What happened at the client, or at several of whom the server sees the mean; ``observe`` shows part of it.
 
     Attributes:
-        task: As agreed, before the defence acts on it.
+        task: As agreed, with what the defence installed, before it acts on a round.
         state: Parameters and buffers the round started from.
         recipe: As agreed, before the defence acts on it.
         defense: Switched on at the client.

@@ -47,7 +47,7 @@ def initial_state(task: Task, rng: torch.Generator) -> Tensors:
 
 
 def _build(spec: TaskSpec, rng: torch.Generator) -> nn.Module:
-    factory = _factory(spec.model)
+    factory = find_factory(spec.model)
     seed = int(torch.randint(2**62, (1,), generator=rng))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # the only place: libraries initialise from the global generator
@@ -72,7 +72,12 @@ def _build(spec: TaskSpec, rng: torch.Generator) -> nn.Module:
     return model
 
 
-def _factory(name: str) -> Factory:
+def find_factory(name: str) -> Factory:
+    """Return the function that builds the network ``name``, as in ``TaskSpec.model``.
+
+    Raises:
+        ModelError: If there is none.
+    """
     module, separator, attribute = name.partition(":")
     if not separator:
         return registry.load("models", name)
