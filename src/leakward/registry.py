@@ -52,6 +52,8 @@ BUILT_IN: dict[Family, dict[str, str]] = {
         "outpost": "leakward.defenses.outpost:Outpost",
         "soteria": "leakward.defenses.soteria:Soteria",
         "bido": "leakward.defenses.bido:BiDO",
+        "precode": "leakward.defenses.precode:PRECODE",
+        "variational-bottleneck": "leakward.defenses.variational_bottleneck:VariationalBottleneck",
         "learnable-perturbation": "leakward.defenses.learnable_perturbation:LearnablePerturbation",
     },
     "data": {

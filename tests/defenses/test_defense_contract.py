@@ -43,6 +43,10 @@ BAD_FIELDS = [
     *(("outpost", {"noisy": bad}) for bad in (0.0, 1.1, math.nan)),
     *(("dp-sgd", {"max_grad_norm": bad}) for bad in (0.0, -1.0, math.nan, math.inf)),
     *(("dp-sgd", {"noise_multiplier": bad}) for bad in (-1.0, math.nan, math.inf)),
+    *(("precode", {"size": bad}) for bad in (0, -1)),
+    ("variational-bottleneck", {"size": -1}),
+    *(("variational-bottleneck", {"kernel": bad}) for bad in (0, 2, -1)),
+    *((name, {"coefficient": bad}) for name in ("precode", "variational-bottleneck") for bad in (-1.0, math.nan)),
     *(("learnable-perturbation", {name: bad}) for name in ("std", "coefficient") for bad in (-1.0, math.nan, math.inf)),
     *(("bido", {f"{name}_coefficient": bad}) for name in ("input", "label") for bad in (-1.0, math.nan, math.inf)),
     *(("bido", {"sigma": bad}) for bad in (0.0, -1.0, math.nan, math.inf)),
@@ -55,6 +59,13 @@ BAD_FIELDS = [
 
 def make(name):
     return registry.load("defenses", name)()
+
+
+@pytest.fixture
+def client(name, lenet):
+    """A client of the network that the defence ``name`` makes of a small one."""
+    task, state = make(name).install(lenet.task, lenet.state, generator(9))
+    return lenet._replace(task=task, state=state)
 
 
 def send(client, defense, tape, recipe="gradient", images=None):
@@ -101,71 +112,71 @@ def test_bad_fields_are_refused(name, fields):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("name", NAMES)
-def test_the_message_is_finite_and_holds_nothing_but_parameters(name, recipe, lenet):
-    update = send(lenet, make(name), Tape(generator(0)), recipe)
-    assert tuple(update.tensors) == lenet.task.parameter_names
+def test_the_message_is_finite_and_holds_nothing_but_parameters(name, recipe, client):
+    update = send(client, make(name), Tape(generator(0)), recipe)
+    assert tuple(update.tensors) == client.task.parameter_names
     assert update.buffers == {}
     for key, value in update.tensors.items():
-        assert value.shape == lenet.state[key].shape
+        assert value.shape == client.state[key].shape
         assert torch.isfinite(value).all()
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("name", NAMES)
-def test_equal_seeds_and_a_replayed_tape_give_the_same_message(name, recipe, lenet):
+def test_equal_seeds_and_a_replayed_tape_give_the_same_message(name, recipe, client):
     live = Tape(generator(3))
-    first = send(lenet, make(name), live, recipe).tensors
+    first = send(client, make(name), live, recipe).tensors
     for tape in (Tape(generator(3)), Tape(values=live.values)):
-        again = send(lenet, make(name), tape, recipe).tensors
+        again = send(client, make(name), tape, recipe).tensors
         assert all(torch.equal(first[key], again[key]) for key in first)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_inputs_and_global_randomness_are_left_alone(name, lenet):
-    before, seed = copy.deepcopy((lenet.state, lenet.images, lenet.labels)), torch.get_rng_state()
-    send(lenet, make(name), Tape(generator(0)), "update")
+def test_inputs_and_global_randomness_are_left_alone(name, client):
+    before, seed = copy.deepcopy((client.state, client.images, client.labels)), torch.get_rng_state()
+    send(client, make(name), Tape(generator(0)), "update")
     assert torch.equal(torch.get_rng_state(), seed)
-    assert torch.equal(before[1], lenet.images)
-    assert torch.equal(before[2], lenet.labels)
-    assert all(torch.equal(before[0][key], value) for key, value in lenet.state.items())
+    assert torch.equal(before[1], client.images)
+    assert torch.equal(before[2], client.labels)
+    assert all(torch.equal(before[0][key], value) for key, value in client.state.items())
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("name", NAMES)
-def test_an_aware_attacker_can_replay_it_in_one_vmap(name, recipe, lenet):
+def test_an_aware_attacker_can_replay_it_in_one_vmap(name, recipe, client):
     defense = make(name)
-    message = send(lenet, defense, Tape(generator(0)), recipe).tensors
+    message = send(client, defense, Tape(generator(0)), recipe).tensors
     found = defense.evidence(message, 4, RECIPES[recipe])
-    gradient = attack(lenet, defense.replay(), found.message, found.weight, recipe, trials=2)
-    assert gradient.shape == (2, *lenet.images.shape)
+    gradient = attack(client, defense.replay(), found.message, found.weight, recipe, trials=2)
+    assert gradient.shape == (2, *client.images.shape)
     assert torch.isfinite(gradient).all()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_attacker_replay_keeps_no_private_helpers(name, lenet):
+def test_the_attacker_replay_keeps_no_private_helpers(name, client):
     replay = make(name).replay()
-    assert replay.start_private(replay.on_task(lenet.task), lenet.state, Tape(generator(0))) == {}
+    assert replay.start_private(replay.on_task(client.task), client.state, Tape(generator(0))) == {}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_whole_defence_can_be_replayed_with_its_realised_randomness(name, lenet):
+def test_the_whole_defence_can_be_replayed_with_its_realised_randomness(name, client):
     tape = Tape(generator(0))
-    message = send(lenet, make(name), tape).tensors
+    message = send(client, make(name), tape).tensors
 
     def distance(images):
-        again = send(lenet, make(name), Tape(values=tape.values), images=images).tensors
+        again = send(client, make(name), Tape(values=tape.values), images=images).tensors
         return sum((again[key] - message[key]).square().sum() for key in message)
 
-    candidates = torch.stack([lenet.images, lenet.images.flip(0)])
+    candidates = torch.stack([client.images, client.images.flip(0)])
     values = vmap(distance)(candidates)
     assert values[0] < 1e-6 * values[1]
     assert torch.isfinite(vmap(grad(distance))(candidates)).all()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_evidence_is_a_message_and_a_trust_between_0_and_1_even_for_silence(name, lenet):
+def test_evidence_is_a_message_and_a_trust_between_0_and_1_even_for_silence(name, client):
     defense = make(name)
-    message = send(lenet, defense, Tape(generator(0))).tensors
+    message = send(client, defense, Tape(generator(0))).tensors
     for given in (message, {key: torch.zeros_like(value) for key, value in message.items()}):
         found = defense.evidence(given, 4)
         for key, value in given.items():
@@ -175,15 +186,15 @@ def test_evidence_is_a_message_and_a_trust_between_0_and_1_even_for_silence(name
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_can_be_chained_with_noise(name, lenet):
+def test_it_can_be_chained_with_noise(name, client):
     noise = registry.load("defenses", "gaussian-noise")(std=0.1)
     alone, both = Tape(generator(0)), Tape(generator(0))
-    plain = send(lenet, make(name), alone).tensors
-    noisy = send(lenet, Chain((make(name), noise)), both).tensors
+    plain = send(client, make(name), alone).tensors
+    noisy = send(client, Chain((make(name), noise)), both).tensors
     assert both.draws[: len(alone.draws)] == alone.draws
     added = [(noisy[key] - plain[key]) / 0.1 for key in plain]
     torch.testing.assert_close(added, both.values[len(alone.draws) :], rtol=1e-3, atol=1e-4)
-    assert torch.isfinite(attack(lenet, Chain((make(name), noise)).replay(), plain, plain, "gradient", 2)).all()
+    assert torch.isfinite(attack(client, Chain((make(name), noise)).replay(), plain, plain, "gradient", 2)).all()
 
 
 def test_no_defence_stands_in_the_registry_under_another_name():

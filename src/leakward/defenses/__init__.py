@@ -17,3 +17,6 @@ from leakward.defenses.sign import Sign as Sign
 from leakward.defenses.soteria import Soteria as Soteria
 from leakward.defenses.top_k import TopK as TopK
 from leakward.defenses.withheld_layers import WithheldLayers as WithheldLayers
+from leakward.defenses.precode import PRECODE as PRECODE
+from leakward.defenses.pruning import Pruning as Pruning
+from leakward.defenses.variational_bottleneck import VariationalBottleneck as VariationalBottleneck
