@@ -54,6 +54,7 @@ BUILT_IN: dict[Family, dict[str, str]] = {
         "bido": "leakward.defenses.bido:BiDO",
         "precode": "leakward.defenses.precode:PRECODE",
         "variational-bottleneck": "leakward.defenses.variational_bottleneck:VariationalBottleneck",
+        "group-norm": "leakward.defenses.group_norm:GroupNorm",
         "learnable-perturbation": "leakward.defenses.learnable_perturbation:LearnablePerturbation",
     },
     "data": {

@@ -58,22 +58,13 @@ def convnet() -> Client:
 @pytest.fixture(scope="session")
 def batchnorm() -> Client:
     """Four images of 6 pixels and a split network with BatchNorm."""
-    from torch import nn
-
-    from leakward.models import SplitModel, Task, TaskSpec
-    from leakward.models.batchnorm import replace_batchnorm
+    from leakward.models import TaskSpec, build_task
     from leakward.types import generator
 
     rng = generator(5)
-    model = SplitModel(
-        nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU()),
-        nn.Sequential(nn.Flatten(), nn.Linear(4 * 36, 4)),
-    )
-    replace_batchnorm(model)
+    task = build_task(TaskSpec("split_network:build", (3, 6, 6), 4))
     state = {
         name: torch.randn(value.shape, generator=rng) * 0.2 if value.ndim > 1 else value.clone()
-        for name, value in model.state_dict().items()
+        for name, value in task.model.state_dict().items()
     }
-    return Client(
-        Task(TaskSpec("batchnorm", (3, 6, 6), 4), model), state, torch.rand(4, 3, 6, 6, generator=rng), torch.arange(4)
-    )
+    return Client(task, state, torch.rand(4, 3, 6, 6, generator=rng), torch.arange(4))

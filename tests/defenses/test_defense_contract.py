@@ -47,6 +47,7 @@ BAD_FIELDS = [
     ("variational-bottleneck", {"size": -1}),
     *(("variational-bottleneck", {"kernel": bad}) for bad in (0, 2, -1)),
     *((name, {"coefficient": bad}) for name in ("precode", "variational-bottleneck") for bad in (-1.0, math.nan)),
+    *(("group-norm", {"groups": bad}) for bad in (0, -1)),
     *(("learnable-perturbation", {name: bad}) for name in ("std", "coefficient") for bad in (-1.0, math.nan, math.inf)),
     *(("bido", {f"{name}_coefficient": bad}) for name in ("input", "label") for bad in (-1.0, math.nan, math.inf)),
     *(("bido", {"sigma": bad}) for bad in (0.0, -1.0, math.nan, math.inf)),
@@ -57,15 +58,21 @@ BAD_FIELDS = [
 ]
 
 
+NORMALISED = {"group-norm"}
+"""Defences that need a network with BatchNorm."""
+
+
 def make(name):
-    return registry.load("defenses", name)()
+    fields = {"groups": 2} if name == "group-norm" else {}
+    return registry.load("defenses", name)(**fields)
 
 
 @pytest.fixture
-def client(name, lenet):
+def client(name, lenet, batchnorm):
     """A client of the network that the defence ``name`` makes of a small one."""
-    task, state = make(name).install(lenet.task, lenet.state, generator(9))
-    return lenet._replace(task=task, state=state)
+    small = batchnorm if name in NORMALISED else lenet
+    task, state = make(name).install(small.task, small.state, generator(9))
+    return small._replace(task=task, state=state)
 
 
 def send(client, defense, tape, recipe="gradient", images=None):
