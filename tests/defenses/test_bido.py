@@ -145,6 +145,14 @@ def test_it_works_in_train_mode_on_networks_of_any_build(batchnorm):
     assert all(torch.isfinite(value).all() for value in found.values())
 
 
+def test_an_attacker_may_replay_one_image_of_a_batch(lenet):
+    alone = lenet.images[:1], lenet.labels[:1]
+    plain, replayed = message(lenet, NoDefense(), *alone), message(lenet, BiDO().replay(), *alone)
+    assert all(torch.equal(plain[name], replayed[name]) for name in plain)
+    whole, defended = message(lenet, BiDO().replay()), message(lenet, BiDO())
+    assert all(torch.equal(whole[name], defended[name]) for name in whole)
+
+
 def test_what_it_cannot_do_is_refused(lenet):
     with pytest.raises(DefenseError, match="at least 2 images"):
         message(lenet, BiDO(), lenet.images[:1], lenet.labels[:1])

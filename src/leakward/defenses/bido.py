@@ -15,7 +15,7 @@ X is the image as the network sees it, Y the class, one-hot, with a linear kerne
 factor only, since classes are alike or not. d is estimated over the images of one step, so that a step on a single
 image has nothing to estimate and is refused.
 
-Nothing is random and nothing is secret: the attacker who knows of it replays the same objective.
+Nothing is random and nothing is secret: the attacker who knows of it replays the same objective (``PublicObjective``).
 
 What differs from the authors' code: kernels are not rounded to single precision; COCO, which they offer and their
 training never passes on, is used where it is asked for; they name the layers of VGG16 and ResNet in code. The sum over
@@ -86,15 +86,33 @@ class BiDO(Defense):
         return task
 
     def on_objective(self, task: Task, objective: Objective) -> Objective:
-        """Add the two sums to the loss."""
+        """Add the two sums to the loss, which takes at least two images."""
+        dependent = self.dependent(task, objective)
 
         def defended(parameters: Tensors, step: Step) -> tuple[Tensor, Tensors]:
+            if len(step.images) < 2:
+                raise DefenseError(
+                    f"BiDO: expected at least 2 images in every step, among which dependence shows, got "
+                    f"{len(step.images)}; use larger batches, without defences that look at each image alone"
+                )
+            return dependent(parameters, step)
+
+        return defended
+
+    def dependent(self, task: Task, objective: Objective) -> Objective:
+        """Return the objective with the two sums, which are 0 for a single image."""
+
+        def dependent(parameters: Tensors, step: Step) -> tuple[Tensor, Tensors]:
             hidden: Tensors = {}
             with hooked(task.model, self._recording(task, hidden)):
                 loss, buffers = objective(parameters, step)
             return loss + self._penalty(task, step, [*hidden.values()]), buffers
 
-        return defended
+        return dependent
+
+    def replay(self) -> Defense:
+        """Replay the objective."""
+        return PublicObjective(self)
 
     def _recording(self, task: Task, hidden: Tensors) -> dict[str, Hook]:
         """Return hooks that put the activations into ``hidden``."""
@@ -105,11 +123,6 @@ class BiDO(Defense):
         return {name: recorder(name, given=False) for name in self.layers} or {_last(task): recorder("", given=True)}
 
     def _penalty(self, task: Task, step: Step, hidden: list[Tensor]) -> Tensor:
-        if len(step.images) < 2:
-            raise DefenseError(
-                f"BiDO: expected at least 2 images in every step, among which dependence shows, got "
-                f"{len(step.images)}; use larger batches, without defences that look at each image alone"
-            )
         depends = {"hsic": hsic, "coco": coco}[self.measure]
         images = gaussian_kernel(task.normalize(step.images).flatten(1), self.sigma)
         classes = linear_kernel(_probabilities(step, task.spec.num_classes))
@@ -117,6 +130,21 @@ class BiDO(Defense):
         on_images = torch.stack([depends(images, kernel) for kernel in kernels]).sum()
         on_classes = torch.stack([depends(classes, kernel) for kernel in kernels]).sum()
         return self.input_coefficient * on_images - self.label_coefficient * on_classes
+
+
+@dataclass(frozen=True)
+class PublicObjective(Defense):
+    """What an attacker runs who knows the objective; unlike the client, it may look for one image of a batch alone.
+
+    Attributes:
+        source: The defence whose objective it is.
+    """
+
+    source: BiDO
+
+    def on_objective(self, task: Task, objective: Objective) -> Objective:
+        """Add the two sums to the loss."""
+        return self.source.dependent(task, objective)
 
 
 def _last(task: Task) -> str:
