@@ -29,6 +29,9 @@ from leakward.models.hooks import hooked
 from leakward.tape import Tape
 from leakward.types import Tensors
 
+LEAST_SPREAD = 1e-30
+"""Below this, single precision would have no logarithm of a spread."""
+
 
 @dataclass(frozen=True)
 class MeanCode(Defense):
@@ -109,7 +112,7 @@ def sampled(task: Task, objective: Objective, coefficient: float) -> Objective:
 
         def sample(_: Tensor, output: Tensor) -> Tensor:
             mean, raw = output.chunk(2, dim=1)
-            spread = F.softplus(raw)
+            spread = F.softplus(raw).clamp_min(LEAST_SPREAD)
             divergences.append(divergence(mean, spread))
             return torch.cat([mean if step.noise is None else mean + spread * step.noise, raw], dim=1)
 
