@@ -35,9 +35,10 @@ def agreed(model="mlp", mean=(), std=(), **options):
 def attack(recipe=None, defense=None, knowledge="aware", count=8, **options):
     _, private, public = phantom()
     batch, attack = Batch(private.images[:count], private.labels[:count]), CuriousAbandonHonesty()
-    task, state = attack.plant(*agreed(**options), public, generator(1))
+    defense = defense or NoDefense()
+    task, state = attack.plant(*defense.install(*agreed(**options), generator(2)), public, generator(1))
     recipe = recipe or LocalTraining(batch_images=count)
-    round_ = run_round(task, state, batch, recipe, defense or NoDefense(), generator(3))
+    round_ = run_round(task, state, batch, recipe, defense, generator(3))
     return attack.recover([observe(round_, ThreatModel(knowledge))], generator(4))[0], batch
 
 
@@ -116,10 +117,13 @@ def test_honest_weights_and_adam_are_refused(victims):
     assert found.status is Status.NOT_APPLICABLE
 
 
+UNFIT = {"learnable-perturbation", "variational-bottleneck", "group-norm"}
+"""Defences for which a fully connected network lacks maps or BatchNorm, which they say of the agreed one as well."""
+
+
 @pytest.mark.parametrize("knowledge", ["unaware", "aware", "oracle"])
-@pytest.mark.parametrize("defense", sorted(registry.names("defenses").keys() - {"learnable-perturbation"}))
+@pytest.mark.parametrize("defense", sorted(registry.names("defenses").keys() - UNFIT))
 def test_defences_apply_to_trap_weights(defense, knowledge):
-    """All but the one that needs a convolutional encoder, which it says of the agreed network as well."""
     found, _ = attack(defense=registry.load("defenses", defense)(), knowledge=knowledge, count=3, hidden=64)
     assert found.status is Status.OK
     assert torch.isfinite(found.images).all()

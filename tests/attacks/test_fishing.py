@@ -176,10 +176,12 @@ def test_without_public_images_there_is_no_feature_threshold():
 
 
 @pytest.mark.parametrize("knowledge", ["unaware", "aware", "oracle"])
-@pytest.mark.parametrize("defense", sorted(registry.names("defenses")))
+@pytest.mark.parametrize("defense", sorted(registry.names("defenses").keys() - {"group-norm"}))
 def test_defences_apply_to_the_planted_model(defense, knowledge):
-    task, state, target = planted()
-    seen = observation(task, state, one_of_class(target), None, registry.load("defenses", defense)(), knowledge)
+    made = registry.load("defenses", defense)()
+    task, state = Fishing().plant(*made.install(*agreed(), generator(2)), None, generator(1))
+    target = int(state[task.classifier[0]].any(1).nonzero())
+    seen = observation(task, state, one_of_class(target), None, made, knowledge)
     found = Fishing(iterations=2).recover([seen], generator(4))[0]
     if defense not in {"gaussian-noise", "laplacian-noise", "dp-sgd", "learnable-perturbation"}:
         assert found.status is Status.OK

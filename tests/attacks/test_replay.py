@@ -24,11 +24,13 @@ RECIPES = {
 def rounds(recipe, defense=None, states=1):
     """Return two rounds of one client; with two ``states`` they start from different weights."""
     task = build_task(TaskSpec("lenet", (3, 8, 8), 4, {"channels": 2}))
-    weights = [initial_state(task, generator(i)) for i in range(states)]
+    defense = defense or NoDefense()
+    agreed = [defense.install(task, initial_state(task, generator(i)), generator(9)) for i in range(states)]
+    task, weights = agreed[0][0], [state for _, state in agreed]
     found = []
     for i in range(2):
         batch = Batch(torch.rand(2, 3, 8, 8, generator=generator(i)), torch.tensor([i, 3]))
-        found.append(run_round(task, weights[i % states], batch, recipe, defense or NoDefense(), generator(i)))
+        found.append(run_round(task, weights[i % states], batch, recipe, defense, generator(i)))
     return found
 
 
@@ -45,7 +47,7 @@ def replayed(seen, images, averaged=1, seed=0):
 
 @pytest.mark.parametrize("states", [1, 2])
 @pytest.mark.parametrize("recipe", RECIPES)
-@pytest.mark.parametrize("defense", sorted(registry.names("defenses")))
+@pytest.mark.parametrize("defense", sorted(registry.names("defenses").keys() - {"bido", "group-norm"}))
 def test_with_the_realised_randomness_it_is_exact(defense, recipe, states):
     private = rounds(RECIPES[recipe], registry.load("defenses", defense)(), states)
     seen = [observe(round_, ThreatModel("oracle", labels=True)) for round_ in private]

@@ -28,7 +28,9 @@ def seen(batch, *, hidden=200, mean=0.5, std=0.5, classes=4, defense=None, threa
     constants = (mean,) * shape[0], (std,) * shape[0]
     task = build_task(TaskSpec(model, shape, classes, options, *constants))
     recipe = LocalTraining(batch_images=len(batch), **recipe)
-    round_ = run_round(task, initial_state(task, generator(1)), batch, recipe, defense or NoDefense(), generator(2))
+    defense = defense or NoDefense()
+    task, state = defense.install(task, initial_state(task, generator(1)), generator(5))
+    round_ = run_round(task, state, batch, recipe, defense, generator(2))
     return observe(round_, threat or ThreatModel())
 
 
@@ -123,8 +125,12 @@ def test_clipping_hides_nothing():
         require_exact(found, batch)
 
 
+UNFIT = {"learnable-perturbation", "variational-bottleneck", "group-norm"}
+"""Defences for which a fully connected network lacks maps or BatchNorm."""
+
+
 @pytest.mark.parametrize("knowledge", ["unaware", "aware", "oracle"])
-@pytest.mark.parametrize("defense", sorted({*registry.names("defenses")} - {"learnable-perturbation"}))
+@pytest.mark.parametrize("defense", sorted({*registry.names("defenses")} - UNFIT))
 def test_every_defence_of_such_a_network_can_be_attacked(defense, knowledge):
     kind = registry.load("defenses", defense)
     observed = seen(random_batch(2, 6), hidden=40, defense=kind(), threat=ThreatModel(knowledge))

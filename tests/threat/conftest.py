@@ -34,6 +34,8 @@ def rounds() -> Rounds:
         task = build_task(TaskSpec(model, (3, 8, 8), 4, options, (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)))
         size = recipe.batch_images
         batch = Batch(torch.rand(size, 3, 8, 8, generator=rng), torch.randint(4, (size,), generator=rng))
-        return run_round(task, initial_state(task, generator(7)), batch, recipe, defense or NoDefense(), rng)
+        defense = defense or NoDefense()
+        task, state = defense.install(task, initial_state(task, generator(7)), generator(8))
+        return run_round(task, state, batch, recipe, defense, rng)
 
     return make
