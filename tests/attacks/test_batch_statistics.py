@@ -6,12 +6,12 @@ from batch_normalised import network
 from torch import nn
 
 from leakward.attacks import FLGradientInversion, GradInversion, InvertingGradients
-from leakward.attacks.reading.batch_statistics import batch_statistics, batchnorm_layers
 from leakward.attacks.searching.consensus import consensus
 from leakward.attacks.solvers import Adam, Coupling, Problem
 from leakward.data import load_data
 from leakward.federated import LocalTraining, NoDefense, run_round
 from leakward.models import TaskSpec, build_task, initial_state
+from leakward.models.statistics import batch_statistics, batchnorm_layers
 from leakward.threat import ThreatModel, observe
 from leakward.types import Batch, generator
 

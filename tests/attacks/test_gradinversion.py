@@ -13,17 +13,13 @@ from torchmetrics.functional.image import structural_similarity_index_measure as
 
 from leakward import registry
 from leakward.attacks import GradInversion, InvertingGradients, Status
-from leakward.attacks.reading.batch_statistics import (
-    batch_statistics,
-    known_layers,
-    observed_statistics,
-    statistics_distance,
-)
+from leakward.attacks.reading.batch_statistics import known_layers, observed_statistics
 from leakward.attacks.reading.label_counts import infer_labels
 from leakward.attacks.searching.replay import Victims, gather
 from leakward.data import load_data
 from leakward.federated import LocalTraining, NoDefense, run_round
 from leakward.models import TaskSpec, build_task, initial_state
+from leakward.models.statistics import batch_statistics, statistics_distance
 from leakward.threat import ThreatModel, observe
 from leakward.types import Batch, generator
 

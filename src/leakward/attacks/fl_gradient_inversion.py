@@ -2,7 +2,7 @@
 
 "Do gradient inversion attacks make federated learning unsafe?" (arXiv:2202.06924), the attack for clients that train
 with batch statistics and send both the change of their weights and their running statistics. The latter give the
-statistics of the client's own batches away (``batch_statistics``):
+statistics of the client's own batches away (``models.statistics``):
 
     x*, y* = argmin  alpha_W sum_l |W_l(x, y) - W_l| / |W|  +  alpha_BN mean_l (|mu_l(x) - mu_l| + |s_l(x) - s_l|)
                      +  alpha_TV TV(x)  +  alpha_l2 mean(x^2)
@@ -41,17 +41,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from leakward.attacks.attack import Attack, Reconstruction
-from leakward.attacks.reading.batch_statistics import (
-    batch_statistics,
-    known_layers,
-    observed_statistics,
-    statistics_distance,
-)
+from leakward.attacks.reading.batch_statistics import known_layers, observed_statistics
 from leakward.attacks.searching.priors import total_variation
 from leakward.attacks.searching.replay import gather
 from leakward.attacks.solvers import Adam, Draws, Problem, Progress
 from leakward.attacks.solvers.problem import Victim
 from leakward.fields import check, not_negative, one_of, positive, whole
+from leakward.models.statistics import batch_statistics, statistics_distance
 from leakward.threat import Observation
 from leakward.types import Tensors
 

@@ -38,12 +38,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from leakward.attacks.attack import Attack, Reconstruction
-from leakward.attacks.reading.batch_statistics import (
-    batch_statistics,
-    known_layers,
-    observed_statistics,
-    statistics_distance,
-)
+from leakward.attacks.reading.batch_statistics import known_layers, observed_statistics
 from leakward.attacks.reading.labels import distinct_labels
 from leakward.attacks.searching.consensus import consensus
 from leakward.attacks.searching.matching import squared_distance
@@ -52,6 +47,7 @@ from leakward.attacks.searching.replay import Victims, gather, labels_known
 from leakward.attacks.solvers import Adam, Coupling, Draws, Problem, Progress
 from leakward.attacks.solvers.problem import Victim
 from leakward.fields import check, not_negative, one_of, positive, whole
+from leakward.models.statistics import batch_statistics, statistics_distance
 from leakward.threat import Observation
 from leakward.types import Tensors
 
