@@ -2,6 +2,7 @@
 
 from leakward.defenses.bido import BiDO as BiDO
 from leakward.defenses.central_dp import CentralDP as CentralDP
+from leakward.defenses.brightness_offset import BrightnessOffset as BrightnessOffset
 from leakward.defenses.clipping import Clipping as Clipping
 from leakward.defenses.dp_sgd import DPSGD as DPSGD
 from leakward.defenses.frozen_layers import FrozenLayers as FrozenLayers
@@ -20,3 +21,5 @@ from leakward.defenses.soteria import Soteria as Soteria
 from leakward.defenses.top_k import TopK as TopK
 from leakward.defenses.variational_bottleneck import VariationalBottleneck as VariationalBottleneck
 from leakward.defenses.withheld_layers import WithheldLayers as WithheldLayers
+from leakward.defenses.random_pixel_noise import RandomPixelNoise as RandomPixelNoise
+from leakward.defenses.shadow_defense import ShadowDefense as ShadowDefense

@@ -25,7 +25,7 @@ run with the weights before the step for D and L_P alike. Networks with BatchNor
 the same features.
 """
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import torch
@@ -35,6 +35,7 @@ from torch import Tensor
 from leakward.data.dataset import Dataset
 from leakward.defenses import decoder
 from leakward.defenses.correlation import Form, Per, pearson, penalty
+from leakward.defenses.equality import same_fields
 from leakward.defenses.latent_map import latent_noise, noisy_latent
 from leakward.defenses.noise_pretraining import fit_noise
 from leakward.errors import DefenseError
@@ -97,7 +98,7 @@ class LearnablePerturbation(Defense):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, LearnablePerturbation):
             return NotImplemented
-        return all(_equal(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+        return same_fields(self, other)
 
     @property
     def mixes_images(self) -> bool:
@@ -166,9 +167,3 @@ class PublicNoise(Defense):
     def on_task(self, task: Task) -> Task:
         """Put the noise between encoder and predictor."""
         return self.source.on_task(task)
-
-
-def _equal(left: object, right: object) -> bool:
-    if isinstance(left, Tensor) and isinstance(right, Tensor):
-        return torch.equal(left, right)
-    return left == right if type(left) is type(right) else False

@@ -97,6 +97,10 @@ class Chain(Defense):
         proven = [g for part in self.parts if (g := part.guarantee(sampling_rate, steps, delta))]
         return min(proven, key=lambda g: g.epsilon) if proven else None
 
+    def public(self) -> Defense:
+        """Leave out of every part what has to stay with the client."""
+        return Chain(tuple(part.public() for part in self.parts))
+
     def replay(self) -> Defense:
         """Replay what is to be replayed of every part."""
         return Chain(tuple(part.replay() for part in self.parts))

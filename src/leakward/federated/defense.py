@@ -161,6 +161,10 @@ class Defense:
         del sampling_rate, steps, delta
         return None
 
+    def public(self) -> "Defense":
+        """Return the defence as an attacker may hold it: without what was fitted and has to stay with the client."""
+        return self
+
     def replay(self) -> "Defense":
         """Return what an attacker who knows mechanism and public parameters runs on a candidate."""
         return self

@@ -79,7 +79,7 @@ def observe(round_: Round, threat: ThreatModel, public: Batch | None = None) -> 
         state=round_.state,
         recipe=round_.recipe,
         update=replace(round_.update, tensors=dict(round_.update.tensors), buffers=dict(round_.update.buffers)),
-        defense=NoDefense() if threat.knowledge == "unaware" else round_.defense,
+        defense={"unaware": NoDefense(), "aware": round_.defense.public(), "oracle": round_.defense}[threat.knowledge],
         labels=round_.batch.labels if threat.labels else None,
         randomness=tuple(round_.tape.values) if oracle else None,
         public=public if threat.public else None,

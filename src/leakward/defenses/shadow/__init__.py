@@ -1,0 +1,1 @@
+"""Parts of the shadow defence (``leakward.defenses.shadow_defense``), each pure maths."""
