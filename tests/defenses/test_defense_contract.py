@@ -55,7 +55,22 @@ BAD_FIELDS = [
     *(("learnable-perturbation", {"mean": bad}) for bad in (math.nan, math.inf)),
     *(("learnable-perturbation", {name: 0}) for name in ("pretrain_epochs", "pretrain_batch")),
     *(("learnable-perturbation", {f"{name}_learning_rate": 0.0}) for name in ("decoder", "pretrain")),
+    *(("shadow-defense", {name: 0}) for name in ("latent", "channels", "iterations", "shadow_steps")),
+    *(("shadow-defense", {name: 0}) for name in ("shadow_rounds", "rounds")),
+    *(
+        ("shadow-defense", {name: bad})
+        for name in ("strength", "latent_learning_rate", "shadow_learning_rate")
+        for bad in (0.0, -1.0, math.nan, math.inf)
+    ),
+    *(("shadow-defense", {"protected": bad}) for bad in (-0.1, 1.1, math.nan)),
+    ("shadow-defense", {"except_for": ("layout", "layout")}),
+    ("shadow-defense", {"latent_steps": 0}),
+    ("shadow-defense", {"prior": "mine.safetensors"}),
+    *(("random-pixel-noise", {"relative_rms": bad}) for bad in (0.0, -1.0, math.nan, math.inf)),
+    *(("brightness-offset", {"relative_offset": bad}) for bad in (math.nan, math.inf)),
 ]
+FEWER = {"shadow-defense": {"latent_steps": 3, "channels": 2}}
+"""Settings of defences whose defaults take long."""
 
 
 NORMALISED = {"group-norm"}
@@ -73,6 +88,7 @@ def client(name, lenet, batchnorm):
     small = batchnorm if name in NORMALISED else lenet
     task, state = make(name).install(small.task, small.state, generator(9))
     return small._replace(task=task, state=state)
+    return registry.load("defenses", name)(**FEWER.get(name, {}))
 
 
 def send(client, defense, tape, recipe="gradient", images=None):

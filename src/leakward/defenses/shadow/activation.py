@@ -10,7 +10,7 @@ scales a whole map, so that it cancels. MONAI's class, against which this is tes
 weights, and ``backward``.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Any
@@ -110,7 +110,7 @@ def _last_map(task: Task) -> tuple[str, tuple[int, int, int]]:
 
 
 @contextmanager
-def hooked(*taps: tuple[nn.Module, Callable[..., Any]]) -> Iterator[None]:
+def hooked(*taps: tuple[nn.Module, Callable[..., Any]]) -> Generator[None, None, None]:
     """Let functions see, and replace, the outputs of modules for as long as the context lasts."""
     handles = [module.register_forward_hook(function) for module, function in taps]
     try:

@@ -29,6 +29,24 @@ WEIGHT = "weight/"
 Codes = Float[Tensor, "b d"]
 
 
+@dataclass(frozen=True)
+class CodeFit:
+    """How codes are fitted.
+
+    Attributes:
+        steps: Of AdamW.
+        learning_rate: At first.
+        accumulate: Whether every step takes the sum of all gradients so far, or its own.
+    """
+
+    steps: int
+    learning_rate: float
+    accumulate: bool
+
+
+PUBLISHED_FIT, MENDED_FIT = CodeFit(500, 1e-3, accumulate=True), CodeFit(50, 0.1, accumulate=False)
+
+
 @dataclass(frozen=True, eq=False)
 class Shadow:
     """A generator for a task: images are compared in the network's input range.
@@ -45,18 +63,14 @@ class Shadow:
         """Return G(z) in [0, 1]."""
         return self.generator.forward(weights, codes)
 
-    def fit_codes(
-        self, weights: Tensors, codes: Codes, inputs: Maps, *, steps: int, learning_rate: float, accumulate: bool
-    ) -> Codes:
+    def fit_codes(self, weights: Tensors, codes: Codes, inputs: Maps, fit: CodeFit) -> Codes:
         """Return the codes whose images are closest to ``inputs``.
 
         Args:
             weights: Of the generator, kept.
             codes: To start from.
             inputs: In the network's input range.
-            steps: Of AdamW.
-            learning_rate: At first.
-            accumulate: Whether every step takes the sum of all gradients so far, as published, or its own.
+            fit: How.
         """
 
         def error(moved: Tensors) -> Tensor:
@@ -64,11 +78,11 @@ class Shadow:
 
         found = {"z": codes}
         memory, total = optim.start(found), torch.zeros_like(codes)
-        halvings = [int(steps * share) for share in MILESTONES]
-        for step in range(steps):
+        halvings = [int(fit.steps * share) for share in MILESTONES]
+        for step in range(fit.steps):
             gradient = grad(error)(found)["z"]
-            total = total + gradient if accumulate else gradient
-            rate = learning_rate * 0.5 ** sum(step >= at for at in halvings)
+            total = total + gradient if fit.accumulate else gradient
+            rate = fit.learning_rate * 0.5 ** sum(step >= at for at in halvings)
             decayed = {"z": found["z"] * (1 - rate * DECAY)}
             found, memory = optim.adam_step(decayed, {"z": total}, memory, learning_rate=rate)
         return found["z"]
