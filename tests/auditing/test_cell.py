@@ -8,7 +8,7 @@ import pytest
 
 from leakward.auditing import make_plan
 from leakward.auditing.cell import cell_id, cells, stream, training_id
-from leakward.defenses import GaussianNoise
+from leakward.defenses import GaussianNoise, ShadowDefense
 from leakward.federated import NoDefense
 
 TABLES = {
@@ -108,6 +108,17 @@ def test_the_id_changes_with_the_content_of_a_file_that_the_attack_reads(tmp_pat
     for content in (b"one", b"two", b"one"):
         path.write_bytes(content)
         ids.append(first_id(made))
+    assert len(set(ids)) == 3
+    assert ids[1] == ids[3]
+
+
+def test_the_id_changes_with_the_content_of_a_file_that_the_defence_reads(tmp_path):
+    path = tmp_path / "prior"
+    defense = ShadowDefense("intended", prior=str(path))
+    ids = [training_id(plan(), defense, 0, "f")]
+    for content in (b"one", b"two", b"one"):
+        path.write_bytes(content)
+        ids.append(training_id(plan(), defense, 0, "f"))
     assert len(set(ids)) == 3
     assert ids[1] == ids[3]
 

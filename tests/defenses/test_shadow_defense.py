@@ -144,6 +144,7 @@ def test_a_saved_prior_is_taken_as_it_is(lenet, tmp_path):
     saved = replace(INTENDED, prior=str(tmp_path / "mine.safetensors"))
     fitted = saved.prepare(lenet.task, dataset(lenet), generator(1))
     assert (fitted.latent, fitted.channels) == (5, 3)
+    assert Chain((NoDefense(), saved)).files() == (tmp_path / "mine.safetensors",)
     weights = unpack(fitted.start_private(lenet.task, lenet.state, Tape(generator(0))))
     assert all(torch.equal(weights[name], value) for name, value in prior.state.items())
 

@@ -72,7 +72,7 @@ def cell_id(plan: Plan, cell: Cell, fingerprint: str) -> str:
             "images": fingerprint,
             "audit": audit,
             "attack": plain_part("attacks", cell.attack),
-            "files": [_content(path) for path in cell.attack.files()],
+            "files": [_content(path) for path in (*cell.attack.files(), *cell.defense.files())],
             "defense": plain_part("defenses", cell.defense),
             "knowledge": cell.knowledge,
             "seed": cell.seed,
@@ -87,6 +87,7 @@ def training_id(plan: Plan, defense: Defense, seed: int, fingerprint: str) -> st
     return digest(
         {
             "images": fingerprint,
+            "files": [_content(path) for path in defense.files()],
             "defense": plain_part("defenses", defense),
             "seed": seed,
             **{name: tables[name] for name in ("data", "model", "recipe", "utility")},

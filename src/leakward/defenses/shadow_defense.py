@@ -151,6 +151,10 @@ class ShadowDefense(Defense):
         """Return whether a quirk of the authors' code is mended."""
         return (self.form == "intended") != (quirk in self.except_for)
 
+    def files(self) -> tuple[Path, ...]:
+        """Return the saved prior, if one is named."""
+        return (Path(self.prior),) if self.prior else ()
+
     def prepare(self, task: Task, data: Dataset, rng: torch.Generator) -> Defense:
         """Train the generator on the site's images, or read it, unless its weights are drawn as published."""
         if not self.mends("start"):

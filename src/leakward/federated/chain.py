@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import reduce
+from pathlib import Path
 
 import torch
 
@@ -41,6 +42,10 @@ class Chain(Defense):
     def install(self, task: Task, state: Tensors, rng: torch.Generator) -> tuple[Task, Tensors]:
         """Let every part change the network."""
         return reduce(lambda made, part: part.install(*made, rng), self.parts, (task, state))
+
+    def files(self) -> tuple[Path, ...]:
+        """Return the files of all parts."""
+        return tuple(path for part in self.parts for path in part.files())
 
     def prepare(self, task: Task, data: Dataset, rng: torch.Generator) -> "Chain":
         """Prepare every part on the task that the parts before it have made."""

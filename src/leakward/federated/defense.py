@@ -7,6 +7,7 @@ raises ``DefenseError``; no path returns the undefended value.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -104,6 +105,10 @@ class Defense:
         """
         del rng
         return task, state
+
+    def files(self) -> tuple[Path, ...]:
+        """Return the files that the defence reads, on whose content its numbers depend."""
+        return ()
 
     def prepare(self, task: Task, data: Dataset, rng: torch.Generator) -> "Defense":
         """Return a copy fitted on the site's training images, once before training."""
