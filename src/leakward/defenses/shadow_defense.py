@@ -184,7 +184,7 @@ class ShadowDefense(Defense):
     def on_step(self, task: Task, parameters: Tensors, step: Step, tape: Tape) -> Step:
         """Let the shadow reconstruct the batch, and put noise where it comes close."""
         start = tape.normal((len(step.images), self.latent), step.images)
-        given = replace(step, images=step.images.detach())
+        given = replace(step, images=step.images.detach(), labels=step.labels.detach())
         state = {name: value.detach() for name, value in (parameters | step.buffers).items()}
         seen = recall(step.private, given.images)
         active = seen.visits < self.shadow_rounds
@@ -260,7 +260,7 @@ class ShadowDefense(Defense):
 
 def _probabilities(labels: Tensor, classes: int, like: Tensor) -> Tensor:
     if labels.ndim == 2:
-        return labels.detach().to(like)
+        return labels.to(like)
     return (labels[:, None] == torch.arange(classes, device=like.device)).to(like)
 
 
