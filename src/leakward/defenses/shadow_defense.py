@@ -22,6 +22,10 @@ Each line has a file in ``shadow``: ``shadow_model`` and ``objective``, ``equali
 r is the number of times the client has used the image before, which with one local epoch is the number of its rounds;
 from R - 1 on it stays. The noise itself is taken as given by whoever differentiates the step.
 
+An attacker who knows of it recovers x' as if there were no defence. Subtracting the noise would take a code and a
+generator like the client's, except in the published form, where a plain grey image in place of G(z) gives most of it.
+No attack here does so; it would matter only to those that come within the size of the noise.
+
 The authors' code departs from their description in several ways. ``form`` takes all of them as they are, or mends all
 of them, and ``except_for`` names those to be treated the other way:
 
@@ -211,7 +215,7 @@ class ShadowDefense(Defense):
         )
 
     def replay(self) -> Defense:
-        """Replay the undefended client, which recovers x': its noise is small, and where it lies is not known."""
+        """Replay the undefended client, which recovers x', an image close to x."""
         return NoDefense()
 
     @property
