@@ -1,8 +1,8 @@
 """Defences, one paper per file."""
 
 from leakward.defenses.bido import BiDO as BiDO
-from leakward.defenses.central_dp import CentralDP as CentralDP
 from leakward.defenses.brightness_offset import BrightnessOffset as BrightnessOffset
+from leakward.defenses.central_dp import CentralDP as CentralDP
 from leakward.defenses.clipping import Clipping as Clipping
 from leakward.defenses.dp_sgd import DPSGD as DPSGD
 from leakward.defenses.frozen_layers import FrozenLayers as FrozenLayers
@@ -16,10 +16,10 @@ from leakward.defenses.outpost import Outpost as Outpost
 from leakward.defenses.precode import PRECODE as PRECODE
 from leakward.defenses.pruning import Pruning as Pruning
 from leakward.defenses.quantise import Quantise as Quantise
+from leakward.defenses.random_pixel_noise import RandomPixelNoise as RandomPixelNoise
+from leakward.defenses.shadow_defense import ShadowDefense as ShadowDefense
 from leakward.defenses.sign import Sign as Sign
 from leakward.defenses.soteria import Soteria as Soteria
 from leakward.defenses.top_k import TopK as TopK
 from leakward.defenses.variational_bottleneck import VariationalBottleneck as VariationalBottleneck
 from leakward.defenses.withheld_layers import WithheldLayers as WithheldLayers
-from leakward.defenses.random_pixel_noise import RandomPixelNoise as RandomPixelNoise
-from leakward.defenses.shadow_defense import ShadowDefense as ShadowDefense
