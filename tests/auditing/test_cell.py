@@ -7,9 +7,10 @@ import sys
 import pytest
 
 from leakward.auditing import make_plan
-from leakward.auditing.cell import cell_id, cells, stream, training_id
+from leakward.auditing.cell import cell_id, cells, training_id
 from leakward.defenses import GaussianNoise, ShadowDefense
 from leakward.federated import NoDefense
+from leakward.streams import stream
 
 TABLES = {
     "data": {"name": "somewhere.npz", "seed": 0},

@@ -102,7 +102,7 @@ def test_all_problems_are_reported_together_with_place_and_remedy():
         make_plan(WRONG)
     lines = str(caught.value).splitlines()[1:]
     expected = [
-        ("[dta]", "allowed: attack, audit, data, defense, model, recipe, utility"),
+        ("[dta]", "allowed: attack, audit, data, defense, federation, model, recipe, utility"),
         ("[data]", "unknown key 'colour'; allowed: name, path,"),
         ("[recipe] batch_images", "'two'"),
         ("[recipe] share", "'gradient' or 'update', got 'gradients'"),

@@ -8,13 +8,14 @@ import tiny_site
 import torch
 
 from leakward.auditing import make_plan
-from leakward.auditing.cell import cells, factors, stream
+from leakward.auditing.cell import cells, factors
 from leakward.auditing.controls import consistency, negative
 from leakward.auditing.site import open_site
 from leakward.auditing.summary import summarise_run
 from leakward.defenses import GaussianNoise
 from leakward.federated import NoDefense
 from leakward.metrics import psnr, ssim
+from leakward.streams import stream
 from leakward.threat import ThreatModel, examine, observe
 
 PASSED = [["signal", True, "fine"]]

@@ -11,12 +11,12 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from leakward.auditing import audit, make_plan
-from leakward.auditing.cell import stream
 from leakward.auditing.site import open_site
 from leakward.auditing.utility import evaluate, predict, train
 from leakward.defenses import DPSGD, CentralDP
 from leakward.federated import NoDefense
 from leakward.models import build_task
+from leakward.streams import stream
 
 
 def silent(fraction):

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from leakward.attacks import Reconstruction, Status
-from leakward.auditing.cell import Cell, stream
+from leakward.auditing.cell import Cell
 from leakward.auditing.plan import Plan
 from leakward.auditing.site import Site
 from leakward.federated import Defense, NoDefense, Round
 from leakward.metrics import Moments, ScoringContext, assign, class_scores, score
+from leakward.streams import stream
 from leakward.threat import ThreatModel, examine, observe
 from leakward.types import Tensors
 

@@ -1,21 +1,17 @@
 """``Cell``: one point of the grid. Its content hash is its id, its seed source and its file name."""
 
 import hashlib
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from leakward import __version__
 from leakward.attacks import Attack
 from leakward.auditing.parts import label, plain_part
 from leakward.auditing.plan import Plan, plain
 from leakward.federated import Defense, NoDefense
+from leakward.streams import digest
 from leakward.threat import Knowledge
-from leakward.types import generator
 
 MALICIOUS = "malicious"
 """A server that sends a model of its own making, and the level of an attacker who is one."""
@@ -49,12 +45,6 @@ def cells(plan: Plan) -> Iterator[Cell]:
                 for attack in plan.attacks:
                     if knowledge == "aware" or not attack.active:
                         yield Cell(attack, defense, knowledge, seed)
-
-
-def digest(content: Mapping[str, Any]) -> str:
-    """Return 16 hexadecimal digits that stand for plain content and this version of Leakward."""
-    text = json.dumps({"leakward": __version__, **content}, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def cell_id(plan: Plan, cell: Cell, fingerprint: str) -> str:
@@ -93,11 +83,6 @@ def training_id(plan: Plan, defense: Defense, seed: int, fingerprint: str) -> st
             **{name: tables[name] for name in ("data", "model", "recipe", "utility")},
         }
     )
-
-
-def stream(*words: str | int) -> torch.Generator:
-    """Return a generator for a purpose named by ``words``; equal words, equal numbers."""
-    return generator(int(digest({"stream": [str(word) for word in words]}), 16) >> 1)
 
 
 def factors(plan: Plan, cell: Cell) -> dict[str, Any]:

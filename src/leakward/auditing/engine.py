@@ -12,7 +12,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 
 from leakward.auditing.attacking import Classifier, attack_victims
-from leakward.auditing.cell import Cell, cell_id, cells, factors, stream, training_id
+from leakward.auditing.cell import Cell, cell_id, cells, factors, training_id
 from leakward.auditing.facts import device as device_named
 from leakward.auditing.facts import facts
 from leakward.auditing.parts import label
@@ -23,6 +23,7 @@ from leakward.auditing.summary import summarise_run
 from leakward.auditing.utility import predict, train
 from leakward.federated import Defense, NoDefense
 from leakward.metrics import moments
+from leakward.streams import stream
 from leakward.types import Tensors
 
 Report = Callable[[str, float], None]

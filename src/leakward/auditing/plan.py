@@ -4,7 +4,7 @@ import json
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -16,46 +16,7 @@ from leakward.errors import PlanError
 from leakward.federated import Defense, LocalTraining, NoDefense
 from leakward.settings import parse, plain_fields
 from leakward.threat import Knowledge
-
-Plain = int | float | str | bool
-
-
-@dataclass(frozen=True)
-class DataSettings:
-    """The ``[data]`` table.
-
-    Attributes:
-        name: Registry name, or the path of an ``.npz`` file or image folder.
-        path: Where the data lies, if not in the usual places.
-        size: Height and width in pixels, where the source can be resized.
-        count: Number of images, where the source can be cut.
-        seed: Of a procedural source, and of splits that the source leaves open.
-        clients: Sites the training split is divided among; the audit is of the first.
-        alpha: Dirichlet concentration of the division; 0 means identically distributed sites.
-        site_images: Images of the site among which reconstructions are identified, at least 2.
-    """
-
-    name: str = "phantom"
-    path: str | None = None
-    size: int | None = None
-    count: int | None = None
-    seed: int = 0
-    clients: int = 1
-    alpha: float = 0.0
-    site_images: int = 256
-
-
-@dataclass(frozen=True)
-class ModelSettings:
-    """The ``[model]`` table: ``name``, and any option of that architecture.
-
-    Attributes:
-        name: Registry name, or ``package.module:factory``.
-        options: Keyword arguments of the factory.
-    """
-
-    name: str = "convnet"
-    options: Mapping[str, Plain] = field(default_factory=dict)
+from leakward.training import DataSettings, FederationSettings, ModelSettings
 
 
 @dataclass(frozen=True)
@@ -116,6 +77,7 @@ class Plan:
         recipe: What a client does in a round.
         audit: How many victims, seeds and levels of knowledge.
         utility: How accuracy is measured.
+        federation: How all clients train together.
         attacks: At least one; the ensemble where a plan names none.
         defenses: ``NoDefense`` is always among them and comes first: it is the positive control.
     """
@@ -125,6 +87,7 @@ class Plan:
     recipe: LocalTraining
     audit: AuditSettings
     utility: UtilitySettings
+    federation: FederationSettings
     attacks: tuple[Attack, ...]
     defenses: tuple[Defense, ...]
 
@@ -139,6 +102,7 @@ TABLES: dict[str, type[Any]] = {
     "recipe": LocalTraining,
     "audit": AuditSettings,
     "utility": UtilitySettings,
+    "federation": FederationSettings,
 }
 
 

@@ -7,13 +7,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from leakward.auditing.cell import stream
 from leakward.auditing.plan import Plan
-from leakward.data import Dataset, dirichlet, iid, load_data
+from leakward.data import Dataset, load_data
 from leakward.errors import DataError
 from leakward.federated import Round, run_round
 from leakward.federated.defense import Defense
-from leakward.models import Task, TaskSpec, build_task, initial_state
+from leakward.models import Task, build_task, initial_state
+from leakward.streams import stream
+from leakward.training.sites import shares, task_spec
 from leakward.types import Batch, Tensors
 
 
@@ -81,9 +82,7 @@ def open_site(plan: Plan, device: torch.device) -> Site:
     """
     source = plan.data
     data = load_data(source.name, path=source.path, size=source.size, count=source.count, seed=source.seed)
-    data = _share(data, plan)
-    mean, std = _constants(plan, data)
-    spec = TaskSpec(plan.model.name, data.image_shape, len(data.classes), dict(plan.model.options), mean, std)
+    data = replace(data, splits={**data.splits, "train": shares(data, source)[0]})
     gallery = _different(data, source.site_images)
     needed = max(2, plan.audit.victims * plan.images_per_update)
     if len(gallery) < needed:
@@ -94,7 +93,14 @@ def open_site(plan: Plan, device: torch.device) -> Site:
     for split, purpose in (("val", "public ones, for the negative control"), ("test", "ones to measure accuracy on")):
         if len(data.splits[split]) == 0:
             raise DataError(f"data {data.name!r}: expected images in the split {split} ({purpose}), got none; add some")
-    return Site(data, build_task(spec), data.images[gallery], data.labels[gallery], fingerprint(data), device)
+    return Site(
+        data,
+        build_task(task_spec(data, plan.model)),
+        data.images[gallery],
+        data.labels[gallery],
+        fingerprint(data),
+        device,
+    )
 
 
 def fingerprint(data: Dataset) -> str:
@@ -107,19 +113,6 @@ def fingerprint(data: Dataset) -> str:
     return found.hexdigest()
 
 
-def _share(data: Dataset, plan: Plan) -> Dataset:
-    """Return the data with the first client's share as its training split."""
-    if plan.data.clients == 1:
-        return data
-    index, rng = data.splits["train"], stream("partition", plan.data.seed)
-    labels = data.labels[index]
-    if plan.data.alpha:
-        parts = dirichlet(labels, plan.data.clients, plan.data.alpha, rng)
-    else:
-        parts = iid(labels, plan.data.clients, rng)
-    return replace(data, splits={**data.splits, "train": index[parts[0]]})
-
-
 def _different(data: Dataset, most: int) -> Int[Tensor, " g"]:
     """Return up to ``most`` of the site's images, no two alike, in a fixed random order."""
     index = data.splits["train"]
@@ -130,11 +123,3 @@ def _different(data: Dataset, most: int) -> Int[Tensor, " g"]:
         if len(chosen) == most:
             break
     return torch.tensor(list(chosen.values()), dtype=torch.long)
-
-
-def _constants(plan: Plan, data: Dataset) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return what images are normalised with; LeNet and its attacks work on [0, 1] as their paper does."""
-    if plan.model.name == "lenet":
-        return (), ()
-    channels = data.image_shape[0]
-    return data.mean or (0.5,) * channels, data.std or (0.5,) * channels

@@ -11,12 +11,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from leakward.auditing.cell import stream
 from leakward.auditing.plan import Plan
 from leakward.auditing.site import Site
 from leakward.federated import Defense, Guarantee, LocalTraining, Update, client_round, optim
 from leakward.metrics import class_scores
 from leakward.models import Task
+from leakward.streams import stream
 from leakward.tape import Tape
 from leakward.types import Tensors
 

@@ -1,0 +1,98 @@
+"""What a federation trains: a ``Job``, and the tables ``[data]``, ``[model]`` and ``[federation]`` of a plan."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from leakward.federated import Defense, LocalTraining
+from leakward.fields import check, positive, whole
+
+Plain = int | float | str | bool
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """The ``[data]`` table.
+
+    Attributes:
+        name: Registry name, or the path of an ``.npz`` file or image folder.
+        path: Where the data lies, if not in the usual places.
+        size: Height and width in pixels, where the source can be resized.
+        count: Number of images, where the source can be cut.
+        seed: Of a procedural source, and of splits that the source leaves open.
+        clients: Sites the training split is divided among; the audit is of the first.
+        alpha: Dirichlet concentration of the division; 0 means identically distributed sites.
+        site_images: Images of the site among which reconstructions are identified, at least 2.
+    """
+
+    name: str = "phantom"
+    path: str | None = None
+    size: int | None = None
+    count: int | None = None
+    seed: int = 0
+    clients: int = 1
+    alpha: float = 0.0
+    site_images: int = 256
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The ``[model]`` table: ``name``, and any option of that architecture.
+
+    Attributes:
+        name: Registry name, or ``package.module:factory``.
+        options: Keyword arguments of the factory.
+    """
+
+    name: str = "convnet"
+    options: Mapping[str, Plain] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FederationSettings:
+    """The ``[federation]`` table: how the clients of ``[data]`` train together, each by the ``[recipe]``.
+
+    Attributes:
+        rounds: At least 1.
+        fraction: Of the clients that train in a round, in (0, 1]; at least one does.
+        images: Of a client's images that it trains on in a round, drawn afresh each time; 0 means all of them.
+        strategy: Name of a strategy of Flower, or ``package.module:Class``.
+        settings: Keyword arguments of the strategy.
+        timeout: Seconds that the server waits for the clients of a round; whoever is silent then is lost.
+    """
+
+    rounds: int = 10
+    fraction: float = 1.0
+    images: int = 0
+    strategy: str = "FedAvg"
+    settings: Mapping[str, Plain] = field(default_factory=dict)
+    timeout: float = 3600.0
+
+    def __post_init__(self) -> None:
+        check(
+            self,
+            whole("rounds", self.rounds),
+            ("fraction", self.fraction, "a number in (0, 1]", 0 < self.fraction <= 1),
+            whole("images", self.images, 0),
+            positive("timeout", self.timeout),
+        )
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training of one model by all clients; equal jobs train equally.
+
+    Attributes:
+        data: Divided among its ``clients``.
+        model: Which network.
+        recipe: What a client does in a round; ``batch_images`` gives way to the federation's ``images``.
+        defense: Switched on at every client.
+        federation: Rounds and strategy.
+        seed: Of the first weights and of every random choice of clients and server.
+    """
+
+    data: DataSettings
+    model: ModelSettings
+    recipe: LocalTraining
+    defense: Defense
+    federation: FederationSettings
+    seed: int = 0

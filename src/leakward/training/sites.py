@@ -1,0 +1,52 @@
+"""The images of a federation and who holds them, and the task that all have agreed on."""
+
+from functools import lru_cache
+
+from jaxtyping import Int
+from torch import Tensor
+
+from leakward.data import Dataset, dirichlet, iid, load_data
+from leakward.models import TaskSpec
+from leakward.streams import stream
+from leakward.training.settings import DataSettings, ModelSettings
+
+
+@lru_cache(maxsize=1)
+def load(settings: DataSettings) -> Dataset:
+    """Load the whole data set, once per process.
+
+    Raises:
+        DataError: If it cannot be found or used.
+    """
+    return load_data(settings.name, path=settings.path, size=settings.size, count=settings.count, seed=settings.seed)
+
+
+def shares(data: Dataset, settings: DataSettings) -> list[Int[Tensor, " _"]]:
+    """Return the training images of every client, as indices into the data set.
+
+    Raises:
+        DataError: If there are more clients than images.
+    """
+    index = data.splits["train"]
+    if settings.clients == 1:
+        return [index]
+    rng, labels = stream("partition", settings.seed), data.labels[index]
+    if settings.alpha:
+        parts = dirichlet(labels, settings.clients, settings.alpha, rng)
+    else:
+        parts = iid(labels, settings.clients, rng)
+    return [index[part] for part in parts]
+
+
+def task_spec(data: Dataset, model: ModelSettings) -> TaskSpec:
+    """Return the task of classifying ``data`` with ``model``."""
+    mean, std = _constants(data, model)
+    return TaskSpec(model.name, data.image_shape, len(data.classes), dict(model.options), mean, std)
+
+
+def _constants(data: Dataset, model: ModelSettings) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return what images are normalised with; LeNet and its attacks work on [0, 1] as their paper does."""
+    if model.name == "lenet":
+        return (), ()
+    channels = data.image_shape[0]
+    return data.mean or (0.5,) * channels, data.std or (0.5,) * channels
