@@ -1,7 +1,7 @@
 """Measures of leakage; the only layer that sees truth and reconstruction together."""
 
 from leakward.metrics.assignment import assign
-from leakward.metrics.classification import ClassScores, class_recovered, class_scores
+from leakward.metrics.classification import ClassScores, auc_macro, class_recovered, class_scores
 from leakward.metrics.gain import psnr_gain, ssim_gain
 from leakward.metrics.identification import identified, rank
 from leakward.metrics.intervals import Summary, p_value_above_chance, summarise, upper_bound
@@ -24,6 +24,7 @@ __all__ = [
     "ScoringContext",
     "Summary",
     "assign",
+    "auc_macro",
     "class_recovered",
     "class_scores",
     "identified",

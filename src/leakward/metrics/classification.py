@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
+from torchmetrics.functional.classification import binary_auroc, multiclass_accuracy, multiclass_f1_score
 
 from leakward.metrics.metric import Metric
 
@@ -52,3 +52,16 @@ def class_scores(predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"], classe
         accuracy=float(multiclass_accuracy(predicted, labels, num_classes=classes, average="micro")),
         f1_macro=float(multiclass_f1_score(predicted, labels, num_classes=classes, average="macro")),
     )
+
+
+def auc_macro(probabilities: Float[Tensor, "n k"], labels: Int[Tensor, " n"]) -> float:
+    """Return the area under the ROC curve of each class against all others, averaged over the classes that occur.
+
+    Returns:
+        In [0, 1]; 0.5 if all images are of one class, since there is nothing to tell apart.
+    """
+    present = labels.unique()
+    if len(present) < 2:
+        return 0.5
+    areas = [binary_auroc(probabilities[:, c], (labels == c).long()) for c in present.tolist()]
+    return float(torch.stack(areas).mean())

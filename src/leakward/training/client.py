@@ -1,0 +1,103 @@
+"""What a client of a federation does, without any word of Flower: its images, its defence, and its round."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+
+from leakward.data import Dataset
+from leakward.errors import DataError
+from leakward.federated import Defense, LocalTraining, Update, client_round
+from leakward.models import Task, build_task
+from leakward.streams import stream
+from leakward.tape import Tape
+from leakward.training import sites
+from leakward.training.settings import Job
+from leakward.types import Batch, Tensors
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What a client has after a round.
+
+    Attributes:
+        state: Parameters and buffers to send back.
+        images: Number of images behind them.
+        private: The defence's helpers, which it keeps.
+    """
+
+    state: Tensors
+    images: int
+    private: Tensors
+
+
+@dataclass(frozen=True)
+class Client:
+    """One of the clients of a job.
+
+    Attributes:
+        job: That it takes part in.
+        number: From 0.
+    """
+
+    job: Job
+    number: int
+
+    @cached_property
+    def data(self) -> Dataset:
+        """Return the data set with this client's share as its training split.
+
+        Raises:
+            DataError: If the job has no such client.
+        """
+        whole, settings = sites.load(self.job.data), self.job.data
+        if not 0 <= self.number < settings.clients:
+            raise DataError(
+                f"client {self.number}: expected a number below [data] clients = {settings.clients}; "
+                "start as many clients as the plan has"
+            )
+        return replace(whole, splits={**whole.splits, "train": sites.shares(whole, settings)[self.number]})
+
+    @cached_property
+    def task(self) -> Task:
+        """Return the agreed task."""
+        return build_task(sites.task_spec(self.data, self.job.model))
+
+    def prepare(self) -> Defense:
+        """Return the defence fitted on this client's images."""
+        defense, seed = self.job.defense, self.job.seed
+        return defense.prepare(self.task, self.data, stream("prepare", repr(defense), seed, self.number))
+
+    def batch(self, number: int) -> Batch:
+        """Return the images of round ``number``: all, or a random part that is the same for every defence."""
+        images, labels = self.data.subset("train")
+        most = self.job.federation.images
+        if not most or most >= len(images):
+            return Batch(images, labels)
+        index = torch.randperm(len(images), generator=stream("batch", self.job.seed, self.number, number))[:most]
+        return Batch(images[index], labels[index])
+
+    def train(self, state: Tensors, number: int, defense: Defense, private: Tensors | None) -> Trained:
+        """Train for round ``number`` from the server's weights.
+
+        Args:
+            state: Parameters and buffers that the server sent.
+            number: Of the round, from 1.
+            defense: As ``prepare`` returned it.
+            private: The defence's helpers as the last round left them; None before the first.
+
+        Raises:
+            DefenseError: If the defence cannot be applied.
+        """
+        batch = self.batch(number)
+        recipe = replace(self.job.recipe, batch_images=len(batch))
+        tape = Tape(stream("round", repr(self.job.defense), self.job.seed, self.number, number))
+        done = client_round(self.task, state, batch.images, batch.labels, recipe, defense, tape, private)
+        return Trained(apply_update(state, done.update, recipe), done.update.images, done.private)
+
+
+def apply_update(state: Tensors, update: Update, recipe: LocalTraining) -> Tensors:
+    """Return ``state`` after ``update``; a gradient becomes a step of the recipe's learning rate."""
+    rate = recipe.learning_rate if update.share == "gradient" else 1.0
+    moved = {name: state[name] - rate * value for name, value in update.tensors.items()}
+    return {name: value.detach() for name, value in {**state, **update.buffers, **moved}.items()}

@@ -1,0 +1,271 @@
+"""What Flower's apps compute is what a slow loop without Flower computes, whatever the order of replies."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from tiny_job import RECIPE, job, run
+from torch.testing import assert_close
+
+from leakward.defenses import DPSGD, GaussianNoise, LearnablePerturbation
+from leakward.errors import LeakwardError, PlanError
+from leakward.federated import Defense, LocalTraining, NoDefense, client_update
+from leakward.models import build_task, initial_state
+from leakward.streams import stream
+from leakward.tape import Tape
+from leakward.training import ModelSettings, sites
+from leakward.training.apps import client_app
+from leakward.training.evaluation import scores
+from leakward.training.records import pack
+
+
+def start(made):
+    data = sites.load(made.data)
+    task = build_task(sites.task_spec(data, made.model))
+    return data, task, initial_state(task, stream("weights", made.seed))
+
+
+def update(made, state, client, number):
+    """Return what ``client_update`` says that a client sends."""
+    data, task, _ = start(made)
+    index = sites.shares(data, made.data)[client]
+    tape = Tape(stream("round", repr(made.defense), made.seed, client, number))
+    return client_update(task, state, data.images[index], data.labels[index], made.recipe, made.defense, tape)
+
+
+def equal(one, other):
+    assert_close(one, other, rtol=0, atol=0)
+
+
+def test_one_client_and_one_round_are_one_client_update(data):
+    made = job(data, clients=1, rounds=1)
+    [found] = run(made)
+    _, _, state = start(made)
+    sent = update(made, state, 0, 1)
+    equal(found.state, {name: value - sent.tensors[name] for name, value in state.items()})
+
+
+@pytest.mark.parametrize("defense", [NoDefense(), GaussianNoise(std=0.01), DPSGD()], ids=lambda d: type(d).__name__)
+def test_many_rounds_are_a_slow_loop_without_flower(data, defense):
+    made = job(data, clients=3, rounds=3, defense=defense)
+    [found] = run(made)
+    whole, task, state = start(made)
+    for number in (1, 2, 3):
+        sent = [update(made, state, client, number).tensors for client in range(3)]
+        state = {name: sum((value - one[name]) * (1 / 3) for one in sent) for name, value in state.items()}
+        known = scores(task, state, *whole.subset("test"))
+        assert_close(list(vars(found.rounds[number - 1].scores).values()), list(vars(known).values()))
+    equal(found.state, state)
+    assert [done.number for done in found.rounds] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("share", ["gradient", "update"])
+def test_one_step_of_equal_clients_is_the_mean_update(data, share):
+    """Three clients' mean update is that of one client with all their images: gradients are means over images."""
+    recipe = LocalTraining(share=share, learning_rate=0.1)
+    together, alone = (job(data, clients=n, rounds=1, recipe=recipe) for n in (3, 1))
+    [found], [expected] = run(together), run(alone)
+    assert_close(found.state, expected.state, rtol=1e-5, atol=1e-6)
+    _, _, state = start(together)
+    rate = 0.1 if share == "gradient" else 1.0
+    sent = [update(together, state, client, 1).tensors for client in range(3)]
+    mean = {name: sum(one[name] for one in sent) / 3 for name in state}
+    assert_close(found.state, {n: v - rate * mean[n] for n, v in state.items()}, rtol=1e-6, atol=1e-7)
+
+
+def test_unequal_clients_count_by_their_images(data):
+    made = job(data, clients=5, rounds=1)
+    whole, _, state = start(made)
+    sizes = [len(share) for share in sites.shares(whole, made.data)]
+    assert len(set(sizes)) == 2
+    [found] = run(made)
+    sent = [update(made, state, client, 1).tensors for client in range(5)]
+    weights = [size / sum(sizes) for size in sizes]
+    equal(
+        found.state, {n: sum((v - one[n]) * w for one, w in zip(sent, weights, strict=True)) for n, v in state.items()}
+    )
+
+
+def test_the_order_of_replies_changes_nothing(data):
+    made = job(data, clients=4, rounds=3, defense=GaussianNoise(std=0.01))
+    [one], [other] = run(made), run(made, order=lambda replies: replies[::-1])
+    equal(one.state, other.state)
+    assert [r.scores for r in one.rounds] == [r.scores for r in other.rounds]
+
+
+def test_other_seeds_train_otherwise(data):
+    one, other = run(job(data), job(data, seed=1))
+    assert any(not torch.equal(one.state[name], other.state[name]) for name in one.state)
+
+
+def test_jobs_of_one_engine_do_not_meddle(data):
+    first, second = job(data, defense=GaussianNoise(std=0.01)), job(data, clients=2, seed=3)
+    together, alone = run(first, second), [*run(first), *run(second)]
+    for one, other in zip(together, alone, strict=True):
+        equal(one.state, other.state)
+
+
+def test_an_ill_or_silent_client_is_left_out_and_counted(data):
+    made = job(data, clients=3, rounds=2, timeout=0.3)
+    for lost in ("ill", "silent"):
+        [found] = run(made, **{lost: lambda client, number: client == 1 and number == 1})
+        assert [(r.traffic.clients, r.traffic.lost) for r in found.rounds] == [(2, 1), (3, 0)]
+        _, _, state = start(made)
+        for number, clients in ((1, (0, 2)), (2, (0, 1, 2))):
+            sent = [update(made, state, client, number).tensors for client in clients]
+            state = {n: sum((v - one[n]) * (1 / len(clients)) for one in sent) for n, v in state.items()}
+        equal(found.state, state)
+
+
+def test_a_client_that_never_was_there_is_lost_in_every_round(data):
+    [found] = run(job(data, clients=3, timeout=0.3), silent=lambda client, _: client == 2)
+    assert [(r.traffic.clients, r.traffic.lost) for r in found.rounds] == [(2, 1), (2, 1)]
+
+
+def test_no_client_at_all_is_an_error_with_the_first_reason(data):
+    with pytest.raises(LeakwardError, match="round 2: expected an update of at least one of 2 clients, got none"):
+        run(job(data, clients=2, rounds=3), ill=lambda _, number: number == 2)
+    with pytest.raises(LeakwardError, match="the first error: client 0 is ill"):
+        run(job(data, clients=1), ill=lambda _, number: number == 1)
+    with pytest.raises(LeakwardError, match="they did not answer in time"):
+        run(job(data, clients=2, timeout=0.2), silent=lambda *_: True)
+
+
+@dataclass(frozen=True)
+class Refusing(Defense):
+    """Cannot be applied."""
+
+    def on_recipe(self, recipe):
+        raise LeakwardError("Refusing: expected anything else")
+
+
+def test_a_defence_that_cannot_be_applied_sends_nothing(data):
+    with pytest.raises(LeakwardError, match="the first error: Refusing: expected anything else"):
+        run(job(data, defense=Refusing()))
+
+
+def test_a_fraction_of_the_clients_trains(data):
+    made = job(data, clients=6, rounds=5, fraction=0.5)
+    asked = []
+    [found] = run(made, ill=lambda client, number: number and asked.append((number, client)))
+    assert {r.traffic.clients for r in found.rounds} == {3}
+    by_round = [sorted(client for at, client in asked if at == number) for number in range(1, 6)]
+    assert all(len(set(clients)) == 3 for clients in by_round)
+    assert len({tuple(clients) for clients in by_round}) > 2
+    equal(run(made)[0].state, found.state)
+
+
+def test_images_of_a_round_are_drawn_afresh_and_alike_for_every_defence(data):
+    from leakward.training.client import Client
+
+    made = job(data, clients=2, images=5)
+    one, noisy = Client(made, 0), Client(replace(made, defense=GaussianNoise()), 0)
+    assert len(one.batch(1)) == 5
+    assert torch.equal(one.batch(1).images, noisy.batch(1).images)
+    assert not torch.equal(one.batch(1).images, one.batch(2).images)
+    assert len(Client(job(data, clients=2, images=999), 0).batch(1)) == 24
+    [found] = run(made)
+    assert len(found.rounds) == 2
+
+
+def test_dirichlet_clients_have_different_classes_and_all_images(data):
+    made = job(data, clients=4, alpha=0.1)
+    whole, _, _ = start(made)
+    parts = sites.shares(whole, made.data)
+    assert torch.cat(parts).sort().values.tolist() == whole.splits["train"].sort().values.tolist()
+    ones = [float(whole.labels[part].float().mean()) for part in parts]
+    assert max(ones) - min(ones) > 0.5
+    [found] = run(made)
+    assert [r.traffic.clients for r in found.rounds] == [4, 4]
+
+
+def test_private_helpers_and_fitted_tensors_go_from_round_to_round(data):
+    """Two rounds are those of a loop that prepares once and carries the decoder, which never leaves the client."""
+    from leakward.federated import client_round
+    from leakward.training.client import apply_update
+
+    defense = LearnablePerturbation(coefficient=0.1)
+    made = replace(job(data, clients=1, defense=defense), model=ModelSettings("convnet", {"width": 2}))
+    whole, task, state = start(made)
+    images, labels = whole.subset("train")
+    [found], private = run(made), None
+    for number in (1, 2):
+        tape = Tape(stream("round", repr(defense), 0, 0, number))
+        done = client_round(task, state, images, labels, RECIPE, defense, tape, private)
+        state, private = apply_update(state, done.update, RECIPE), done.private
+    assert private
+    equal(found.state, state)
+
+
+def test_bytes_are_those_of_the_records(data):
+    made = job(data, clients=3)
+    [found] = run(made)
+    _, _, state = start(made)
+    weights = pack(state).count_bytes()
+    for done in found.rounds:
+        assert 3 * weights < done.traffic.bytes_up < 3 * weights + 200
+        assert 3 * weights < done.traffic.bytes_down < 3 * weights + 200
+        assert done.traffic.seconds > 0
+
+
+def test_batch_statistics_are_averaged_and_counters_stay(data):
+    recipe = replace(RECIPE, mode="train")
+    made = replace(job(data, clients=2, recipe=recipe, rounds=1), model=ModelSettings("tiny_job:normalised"))
+    _, _, state = start(made)
+    [found] = run(made)
+    sent = [update(made, state, client, 1).buffers for client in range(2)]
+    names = [name for name in state if name.endswith("running_mean")]
+    equal({n: found.state[n] for n in names}, {n: sent[0][n] * 0.5 + sent[1][n] * 0.5 for n in names})
+    assert found.state.keys() == state.keys()
+    assert all(int(v) == 0 for n, v in found.state.items() if n.endswith("num_batches_tracked"))
+
+
+STRATEGIES = {
+    "FedAvgM": {"server_momentum": 0.5},
+    "FedAdam": {"eta": 0.01},
+    "FedMedian": {},
+    "FedTrimmedAvg": {"beta": 0.34},
+    "Krum": {"num_malicious_nodes": 1},
+    "flwr.serverapp.strategy:FedAvg": {},
+}
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_strategies_of_flower(data, name):
+    made = job(data, clients=3, strategy=name, settings=STRATEGIES[name])
+    [one], [other] = run(made), run(made, order=lambda replies: replies[::-1])
+    equal(one.state, other.state)
+    assert all(torch.isfinite(value).all() for value in one.state.values())
+
+
+WRONG = [
+    ({"strategy": "FedBest"}, "expected a strategy of Flower such as FedAvg"),
+    ({"strategy": "Strategy"}, "expected a strategy of Flower such as FedAvg"),
+    ({"strategy": "nowhere:Best"}, "expected package.module:Class on the Python path"),
+    ({"settings": {"rate": 1}}, "cannot be made with settings {'rate': 1}"),
+    ({"settings": {"fraction_train": 0.5}}, "use [federation] fraction"),
+]
+
+
+@pytest.mark.parametrize(("federation", "words"), WRONG, ids=str)
+def test_wrong_strategies(data, federation, words):
+    with pytest.raises(PlanError) as caught:
+        run(job(data, **federation))
+    assert words in str(caught.value)
+
+
+def test_a_strategy_that_changes_local_training_is_refused(data):
+    with pytest.raises(LeakwardError, match="got demands for proximal-mu; choose another"):
+        run(job(data, strategy="FedProx", settings={"proximal_mu": 0.1}))
+
+
+def test_it_learns_what_can_be_learned(data):
+    [found] = run(job(data, rounds=10))
+    assert found.rounds[-1].scores.accuracy > 0.9, "chance is 0.5"
+    assert found.rounds[-1].scores.auc > 0.9
+
+
+def test_weights_of_another_network_are_refused(data):
+    one, other = job(data), replace(job(data), model=ModelSettings("mlp", {"hidden": 9}))
+    with pytest.raises(LeakwardError, match="give server and clients the same"):
+        run(one, app=client_app([other]))
