@@ -33,6 +33,7 @@ app.add_typer(prior_app, name="prior")
 out = Console()
 err = Console(stderr=True)
 
+Data = Annotated[str | None, typer.Option(help="Name of a data set, or path of an .npz or image folder.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Change one value of the plan, as in audit.victims=4.")]
 Out = Annotated[Path, typer.Option("--out", help="Run folder; an interrupted run in it goes on.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
@@ -51,7 +52,7 @@ def main() -> None:
 @app.command()
 def audit(
     plan: Annotated[Path | None, typer.Argument(help="Plan file (TOML); the built-in quick plan if left out.")] = None,
-    data: Annotated[str | None, typer.Option(help="Name of a data set, or path of an .npz or image folder.")] = None,
+    data: Data = None,
     folder: Out = Path("runs/audit"),
     device: Device = "cpu",
     changes: Set = None,
@@ -66,12 +67,7 @@ def audit(
     from leakward.report import build_report
 
     tables = quick_plan() if plan is None else read_plan(plan)
-    if data is not None:
-        _apply(tables, "data.path=")
-        tables["data"].pop("path")  # it belongs to the data that the plan names
-        tables["data"]["name"] = data
-    for change in changes or []:
-        _apply(tables, change)
+    _change(tables, data, changes)
     if no_images:
         _apply(tables, "audit.images=false")
     with _progress("stopped; the same command goes on where it stopped") as progress:
@@ -81,6 +77,25 @@ def audit(
     out.print(f"report: {page}", soft_wrap=True)
     if fail_on == "leak" and status == "leaks":
         raise typer.Exit(LEAKS)
+
+
+@app.command()
+def federated(
+    plan: Annotated[Path, typer.Argument(help="Plan file (TOML) with a table [federation].")],
+    data: Data = None,
+    folder: Out = Path("runs/federated"),
+    changes: Set = None,
+) -> None:
+    """Train the plan's model on all clients of a simulated federation, with and without defences."""
+    from leakward.auditing import make_plan, read_plan
+    from leakward.auditing.federation import federate
+
+    tables = read_plan(plan)
+    _change(tables, data, changes)
+    with _progress("stopped; the same command goes on with the trainings that are missing") as progress:
+        federate(make_plan(tables), folder, progress=progress)
+    _show_federated(folder)
+    out.print(f"rounds: {folder / 'rounds.parquet'}", soft_wrap=True)
 
 
 @app.command()
@@ -211,6 +226,16 @@ def _demands(attack: Any) -> str:
     return f"holds: {', '.join(held)}; from: {' or '.join(attack.shares)}; cost: {attack.cost}"
 
 
+def _change(tables: dict[str, Any], data: str | None, changes: list[str] | None) -> None:
+    """Let the options of the command line change the plan."""
+    if data is not None:
+        _apply(tables, "data.path=")
+        tables["data"].pop("path")  # it belongs to the data that the plan names
+        tables["data"]["name"] = data
+    for change in changes or []:
+        _apply(tables, change)
+
+
 def _apply(tables: dict[str, Any], change: str) -> None:
     """Set one value, such as ``audit.victims=4`` or ``attack.0.iterations=100``."""
     path, separator, text = change.partition("=")
@@ -290,6 +315,23 @@ def _show(run: Path) -> str:
     verdict = summary["verdict"]
     out.print(f"[bold]verdict: {verdict['status']}[/] - {_escaped(verdict['reason'])}", soft_wrap=True)
     return verdict["status"]
+
+
+def _show_federated(run: Path) -> None:
+    """Print the last round of every training, with the time and bytes of all its rounds."""
+    import pandas as pd
+
+    rounds = pd.read_parquet(run / "rounds.parquet")
+    columns = ("seed", "rounds", "accuracy", "macro F1", "AUC", "minutes", "MB down", "MB up", "lost")
+    table = Table(Column("defence", no_wrap=True), *columns, box=None, padding=(0, 1, 0, 0))
+    for key, found in rounds.groupby(["defense", "seed"], sort=False):
+        defense, seed = cast(tuple[str, int], key)
+        last, total = found.iloc[-1], found.sum(numeric_only=True)
+        scores = (f"{last[name]:.3f}" for name in ("accuracy", "f1_macro", "auc"))
+        megabytes = (f"{total[name] / 1e6:.1f}" for name in ("bytes_down", "bytes_up"))
+        spent = f"{total['seconds'] / 60:.1f}"
+        table.add_row(_escaped(defense), f"{seed}", f"{len(found)}", *scores, spent, *megabytes, f"{total['lost']:.0f}")
+    out.print(table)
 
 
 def _escaped(text: str) -> str:

@@ -85,6 +85,19 @@ def training_id(plan: Plan, defense: Defense, seed: int, fingerprint: str) -> st
     )
 
 
+def federation_id(plan: Plan, defense: Defense, seed: int, fingerprint: str) -> str:
+    """Return the content hash of one federated training."""
+    tables = plain(plan)
+    return digest(
+        {
+            "images": fingerprint,
+            "defense": _plain_defense(defense),
+            "seed": seed,
+            **{name: tables[name] for name in ("data", "model", "recipe", "federation")},
+        }
+    )
+
+
 def factors(plan: Plan, cell: Cell) -> dict[str, Any]:
     """Return the columns that name a cell in every table."""
     recipe = plan.recipe

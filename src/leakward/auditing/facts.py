@@ -34,12 +34,8 @@ def facts(site: Site, started: str, finished: str | None) -> dict[str, Any]:
     """
     data = site.data
     return {
-        "leakward": __version__,
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "platform": f"{platform.system()} {platform.machine()}",
+        **software(),
         "device": str(site.device),
-        "command": sys.argv[0].rsplit("/", 1)[-1],
         "data": {
             "name": data.name,
             "licence": data.licence,
@@ -51,4 +47,15 @@ def facts(site: Site, started: str, finished: str | None) -> dict[str, Any]:
         },
         "started": started,
         "finished": finished,
+    }
+
+
+def software() -> dict[str, str]:
+    """Return versions and machine."""
+    return {
+        "leakward": __version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "command": sys.argv[0].rsplit("/", 1)[-1],
     }

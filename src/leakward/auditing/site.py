@@ -8,13 +8,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from leakward.auditing.plan import Plan
-from leakward.data import Dataset, load_data
+from leakward.data import Dataset
 from leakward.errors import DataError
 from leakward.federated import Round, run_round
 from leakward.federated.defense import Defense
 from leakward.models import Task, build_task, initial_state
 from leakward.streams import stream
-from leakward.training.sites import shares, task_spec
+from leakward.training import sites
 from leakward.types import Batch, Tensors
 
 
@@ -80,9 +80,8 @@ def open_site(plan: Plan, device: torch.device) -> Site:
         DataError: If the site has fewer different images than the plan needs.
         ModelError: If the network does not fit the images.
     """
-    source = plan.data
-    data = load_data(source.name, path=source.path, size=source.size, count=source.count, seed=source.seed)
-    data = replace(data, splits={**data.splits, "train": shares(data, source)[0]})
+    source, whole = plan.data, sites.load(plan.data)
+    data = replace(whole, splits={**whole.splits, "train": sites.shares(whole, source)[0]})
     gallery = _different(data, source.site_images)
     needed = max(2, plan.audit.victims * plan.images_per_update)
     if len(gallery) < needed:
@@ -95,7 +94,7 @@ def open_site(plan: Plan, device: torch.device) -> Site:
             raise DataError(f"data {data.name!r}: expected images in the split {split} ({purpose}), got none; add some")
     return Site(
         data,
-        build_task(task_spec(data, plan.model)),
+        build_task(sites.task_spec(data, plan.model)),
         data.images[gallery],
         data.labels[gallery],
         fingerprint(data),

@@ -36,6 +36,11 @@ UTILITY = pa.schema(
     + [("rounds", pa.int64()), ("clients", pa.int64()), ("epsilon", pa.float64()), ("delta", pa.float64())]
     + [("accountant", pa.string()), ("identified_bound", pa.float64())]
 )
+ROUNDS = pa.schema(
+    [("defense", pa.string()), ("seed", pa.int64()), ("round", pa.int64())]
+    + [(name, pa.float64()) for name in ("accuracy", "f1_macro", "auc", "seconds")]
+    + [(name, pa.int64()) for name in ("bytes_down", "bytes_up", "clients", "lost")]
+)
 SCRATCH = ".part-"
 
 

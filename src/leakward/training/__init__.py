@@ -1,5 +1,6 @@
 """Federated training of the real thing, on Flower: many clients, rounds, any strategy, the defence at the client."""
 
+from leakward.training.results import TrainingResult as TrainingResult
 from leakward.training.settings import DataSettings as DataSettings
 from leakward.training.settings import FederationSettings as FederationSettings
 from leakward.training.settings import Job as Job

@@ -1,7 +1,7 @@
 """What a client of a federation does, without any word of Flower: its images, its defence, and its round."""
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import torch
 
@@ -12,7 +12,7 @@ from leakward.models import Task, build_task
 from leakward.streams import stream
 from leakward.tape import Tape
 from leakward.training import sites
-from leakward.training.settings import Job
+from leakward.training.settings import DataSettings, Job
 from leakward.types import Batch, Tensors
 
 
@@ -50,7 +50,7 @@ class Client:
         Raises:
             DataError: If the job has no such client.
         """
-        whole, settings = sites.load(self.job.data), self.job.data
+        whole, settings = _load(self.job.data), self.job.data
         if not 0 <= self.number < settings.clients:
             raise DataError(
                 f"client {self.number}: expected a number below [data] clients = {settings.clients}; "
@@ -101,3 +101,9 @@ def apply_update(state: Tensors, update: Update, recipe: LocalTraining) -> Tenso
     rate = recipe.learning_rate if update.share == "gradient" else 1.0
     moved = {name: state[name] - rate * value for name, value in update.tensors.items()}
     return {name: value.detach() for name, value in {**state, **update.buffers, **moved}.items()}
+
+
+@lru_cache(maxsize=1)
+def _load(settings: DataSettings) -> Dataset:
+    """Load once per process: the engine lets one process be many clients, in every round."""
+    return sites.load(settings)

@@ -30,7 +30,7 @@ def train(
         progress: Called with a job's place, what is being done, and the fraction of the job that is done.
 
     Raises:
-        LeakwardError: If Flower is not installed, or no client of a round sends an update.
+        LeakwardError: If Flower is not installed, a strategy cannot be made, or no client of a round sends an update.
     """
     if find_spec("flwr") is None or find_spec("ray") is None:
         raise LeakwardError(
@@ -41,14 +41,17 @@ def train(
     from flwr.simulation import run_simulation
 
     from leakward.training.apps import client_app, server_app
+    from leakward.training.strategies import make_strategy
 
     stopped, clients = Event(), max(job.data.clients for job in jobs)
     backend: dict[str, dict[str, Any]] = {
         "init_args": {"num_cpus": min(clients, os.cpu_count() or 1)},
         "client_resources": dict(CLIENT),
     }
-    progress(0, "starting the engine", 0.0)
     with _quiet("flwr"):
+        for job in jobs:  # wrong settings need not wait for the engine
+            make_strategy(job.federation)
+        progress(0, "starting the engine", 0.0)
         try:
             server = server_app(jobs, done, progress, stopped)
             run_simulation(server, client_app(jobs), clients, backend_config=backend)

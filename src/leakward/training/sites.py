@@ -1,7 +1,5 @@
 """The images of a federation and who holds them, and the task that all have agreed on."""
 
-from functools import lru_cache
-
 from jaxtyping import Int
 from torch import Tensor
 
@@ -11,9 +9,8 @@ from leakward.streams import stream
 from leakward.training.settings import DataSettings, ModelSettings
 
 
-@lru_cache(maxsize=1)
 def load(settings: DataSettings) -> Dataset:
-    """Load the whole data set, once per process.
+    """Load the whole data set.
 
     Raises:
         DataError: If it cannot be found or used.
