@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from leakward.metrics import class_recovered, class_scores, label_recovered
+from leakward.metrics import auc_macro, class_recovered, class_scores, label_recovered
 
 
 def test_accuracy_and_f1_by_hand() -> None:
@@ -21,3 +21,10 @@ def test_recovered_class_and_label() -> None:
         1,
     ]
     assert label_recovered(labels, torch.tensor([0, 0, 1])).tolist() == [1, 0, 1]
+
+
+def test_auc_by_hand() -> None:
+    """Class 0: 3 of 4 pairs in order; class 1: 3 of 4; class 2 never occurs."""
+    probabilities = torch.tensor([[0.9, 0.1, 0.0], [0.4, 0.6, 0.0], [0.5, 0.5, 0.0], [0.2, 0.8, 0.0]])
+    assert auc_macro(probabilities, torch.tensor([0, 0, 1, 1])) == pytest.approx(3 / 4)
+    assert auc_macro(probabilities, torch.tensor([1, 1, 1, 1])) == 0.5, "nothing to tell apart"

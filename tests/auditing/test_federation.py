@@ -1,0 +1,119 @@
+"""A federation's run folder; the engine is replaced by the same apps in this process."""
+
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import tiny_site
+from safetensors.torch import load_file
+
+from leakward.errors import DataError, PlanError
+from leakward.training import sites
+
+pytest.importorskip("flwr", reason="needs leakward[flower]")
+sys.path.append(str(Path(__file__).parents[1] / "training"))  # where the federation in this process is
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    """The jobs that the engine was started for, one list for each start."""
+    import tiny_job
+
+    started = []
+
+    def train(jobs, done, progress):
+        started.append(jobs)
+        for place, result in enumerate(tiny_job.run(*jobs)):
+            progress(place, "training", 0.5)
+            done(place, result)
+
+    monkeypatch.setattr("leakward.auditing.federation.train", train)
+    return started
+
+
+def plan(data, **tables):
+    recipe = {"share": "update", "minibatch": 8, "learning_rate": 0.1}
+    made = tiny_site.plan(data, data={"clients": 2}, recipe=recipe, federation={"rounds": 2})
+    return made | tables
+
+
+def test_a_run_folder_has_every_round_of_every_defence_and_seed(data, tmp_path, engine):
+    from leakward.auditing.federation import federate
+
+    told = []
+    run = federate(plan(data, audit={"seeds": [0, 1]}), tmp_path / "run", progress=lambda *news: told.append(news))
+    rounds = pd.read_parquet(run / "rounds.parquet")
+    assert rounds[["defense", "seed", "round"]].values.tolist() == [
+        [defense, seed, number]
+        for seed in (0, 1)
+        for defense in ("none", "gaussian-noise(std=0.1)")
+        for number in (1, 2)
+    ]
+    assert rounds[["accuracy", "f1_macro", "auc"]].apply(lambda column: column.between(0, 1)).all(axis=None)
+    assert (rounds[["bytes_down", "bytes_up", "seconds"]] > 0).all(axis=None)
+    assert (rounds["clients"] == 2).all()
+    summary = json.loads((run / "federated.json").read_text())
+    assert [row["round"] for row in summary["trainings"]] == [2] * 4
+    assert summary["plan"]["federation"]["strategy"] == "FedAvg"
+    assert [fraction for _, fraction in told] == sorted(fraction for _, fraction in told)
+    assert told[0][0] == "federation with none: training"
+    assert told[-1] == ("done", 1.0)
+    states = [load_file(file) for file in run.glob("parts/*/state.safetensors")]
+    assert len(states) == 4
+
+
+def test_what_is_trained_is_not_trained_again(data, tmp_path, engine):
+    from leakward.auditing.federation import federate
+
+    federate(plan(data, defense=[]), tmp_path)
+    first = pd.read_parquet(tmp_path / "rounds.parquet")
+    federate(plan(data), tmp_path)
+    federate(plan(data), tmp_path)
+    assert [[type(job.defense).__name__ for job in jobs] for jobs in engine] == [["NoDefense"], ["GaussianNoise"]]
+    second = pd.read_parquet(tmp_path / "rounds.parquet")
+    pd.testing.assert_frame_equal(second[second["defense"] == "none"], first)
+    federate(plan(data, federation={"rounds": 1}), tmp_path)
+    assert len(engine[-1]) == 2
+
+
+def test_what_is_wrong_is_said_before_the_engine_starts(data, tmp_path, engine, monkeypatch):
+    from leakward.auditing.federation import federate
+
+    wrong = {"rounds": 0, "fraction": 0.0, "images": -1, "timeout": 0.0}
+    with pytest.raises(PlanError) as caught:
+        federate(plan(data, federation=wrong), tmp_path / "run")
+    assert all(f"{name}={value!r}: expected" in str(caught.value) for name, value in wrong.items())
+    with pytest.raises(DataError, match="use fewer clients or more images"):
+        federate(plan(data) | {"data": {"name": str(data), "clients": 99}}, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert engine == []
+
+
+def test_the_command(data, tmp_path, engine, leakward):
+    (tmp_path / "plan.toml").write_text('[model]\nname = "mlp"\n[recipe]\nshare = "update"\n[federation]\nrounds = 2\n')
+    options = ("--data", data, "--out", tmp_path / "run", "--set", "data.clients=2")
+    code, out, err = leakward("federated", tmp_path / "plan.toml", *options)
+    assert code == 0
+    header, row = out.splitlines()[:2]
+    assert header.split()[:4] == ["defence", "seed", "rounds", "accuracy"]
+    assert row.split()[:3] == ["none", "0", "2"]
+    assert row.split()[-1] == "0"
+    assert f"rounds: {tmp_path / 'run' / 'rounds.parquet'}" in out
+    assert "100% done" in err
+
+
+def test_the_first_client_is_the_site_that_is_audited(data):
+    import torch
+
+    from leakward.auditing import make_plan
+    from leakward.auditing.site import open_site
+    from leakward.training import Job
+    from leakward.training.client import Client
+
+    made = make_plan(plan(data, audit={"victims": 2}))
+    site = open_site(made, torch.device("cpu"))
+    job = Job(made.data, made.model, made.recipe, made.defenses[0], made.federation)
+    assert torch.equal(Client(job, 0).data.splits["train"], site.data.splits["train"])
+    assert len(sites.shares(sites.load(made.data), made.data)) == 2
