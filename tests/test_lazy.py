@@ -6,7 +6,21 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "pandas", "plotly", "pydantic", "numpy", "monai", "pyarrow", "scipy", "PIL", "safetensors", "opacus")
+HEAVY = (
+    "torch",
+    "pandas",
+    "plotly",
+    "pydantic",
+    "numpy",
+    "monai",
+    "pyarrow",
+    "scipy",
+    "PIL",
+    "safetensors",
+    "opacus",
+    "flwr",
+    "ray",
+)
 TELEMETRY = ("FLWR_TELEMETRY_ENABLED", "RAY_USAGE_STATS_ENABLED")
 
 
