@@ -1,5 +1,6 @@
 """The command line. Heavy imports happen inside the commands, so that ``--help`` answers at once."""
 
+import os
 import sys
 import tomllib
 from collections.abc import Callable, Generator
@@ -92,8 +93,11 @@ def federated(
 
     tables = read_plan(plan)
     _change(tables, data, changes)
-    with _progress("stopped; the same command goes on with the trainings that are missing") as progress:
-        federate(make_plan(tables), folder, progress=progress)
+    try:
+        with _progress("stopped; the same command goes on with the trainings that are missing") as progress:
+            federate(make_plan(tables), folder, progress=progress)
+    except typer.Exit as stopped:
+        os._exit(stopped.exit_code)  # threads of the engine would wait for ever for clients that are no more
     _show_federated(folder)
     out.print(f"rounds: {folder / 'rounds.parquet'}", soft_wrap=True)
 

@@ -18,10 +18,8 @@ from leakward.metrics import class_scores
 from leakward.models import Task
 from leakward.streams import stream
 from leakward.tape import Tape
+from leakward.training.evaluation import logits
 from leakward.types import Tensors
-
-EVALUATE = 256
-"""Images per forward pass."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +72,7 @@ def evaluate(site: Site, task: Task, state: Tensors) -> tuple[Int[Tensor, " n"],
 
 def predict(task: Task, state: Tensors, images: Float[Tensor, "n c h w"]) -> Int[Tensor, " n"]:
     """Return the most likely class of every image, in eval mode."""
-    with torch.no_grad():
-        return torch.cat([task.forward(state, part)[0].argmax(1) for part in images.split(EVALUATE)])
+    return logits(task, state, images).argmax(1)
 
 
 def _apply(
