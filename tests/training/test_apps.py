@@ -7,7 +7,7 @@ import torch
 from tiny_job import RECIPE, job, run
 from torch.testing import assert_close
 
-from leakward.defenses import DPSGD, GaussianNoise, LearnablePerturbation
+from leakward.defenses import DPSGD, PRECODE, CentralDP, GaussianNoise, LearnablePerturbation
 from leakward.errors import LeakwardError, PlanError
 from leakward.federated import Defense, LocalTraining, NoDefense, client_update
 from leakward.models import build_task, initial_state
@@ -57,6 +57,24 @@ def test_many_rounds_are_a_slow_loop_without_flower(data, defense):
         assert_close(list(vars(found.rounds[number - 1].scores).values()), list(vars(known).values()))
     equal(found.state, state)
     assert [done.number for done in found.rounds] == [1, 2, 3]
+
+
+def test_a_network_that_the_defence_changes_is_the_one_that_is_trained(data):
+    [found] = run(job(data, clients=2, rounds=1, defense=PRECODE(size=4)))
+    [plain] = run(job(data, clients=2, rounds=1))
+    assert len(found.state) > len(plain.state)
+    assert all(torch.isfinite(value).all() for value in found.state.values())
+
+
+def test_the_server_adds_its_part_of_a_defence_to_the_mean(data):
+    """With the clipping alone the same clients send the same; what differs is the server's noise."""
+    setting = {"max_norm": 0.5, "clients": 2}
+    [noisy], [plain] = (
+        run(job(data, clients=2, rounds=1, defense=CentralDP(noise_multiplier=noise, **setting)))
+        for noise in (2.0, 0.0)
+    )
+    gaps = torch.cat([(noisy.state[name] - value).flatten() for name, value in plain.state.items()])
+    assert 0.9 < float(gaps.std()) / (2.0 * 0.5 / 2) < 1.1
 
 
 @pytest.mark.parametrize("share", ["gradient", "update"])

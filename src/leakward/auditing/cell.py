@@ -91,7 +91,7 @@ def federation_id(plan: Plan, defense: Defense, seed: int, fingerprint: str) -> 
     return digest(
         {
             "images": fingerprint,
-            "defense": _plain_defense(defense),
+            "defense": plain_part("defenses", defense),
             "seed": seed,
             **{name: tables[name] for name in ("data", "model", "recipe", "federation")},
         }

@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 
 from leakward.auditing.cell import federation_id
 from leakward.auditing.facts import software
-from leakward.auditing.plan import Plan, label, make_plan, plain
+from leakward.auditing.parts import label
+from leakward.auditing.plan import Plan, make_plan, plain
 from leakward.auditing.site import fingerprint
 from leakward.auditing.store import ROUNDS, Store
 from leakward.errors import DataError

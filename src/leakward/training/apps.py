@@ -5,7 +5,7 @@ and on a deployed federation. A client takes its defence from its own copy of th
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from threading import Event
 from typing import Any
@@ -15,9 +15,9 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
 from leakward.errors import LeakwardError
-from leakward.models import build_task, initial_state
 from leakward.settings import tensor_fields
 from leakward.streams import stream
+from leakward.tape import Tape
 from leakward.training import sites
 from leakward.training.client import Client
 from leakward.training.evaluation import scores
@@ -131,7 +131,8 @@ class _Training:
     ) -> None:
         data = sites.load(job.data)
         self.job, self.number, self.progress = job, number, progress
-        self.task = job.defense.on_task(build_task(sites.task_spec(data, job.model)))
+        task, self.state = sites.start(data, job)
+        self.task = job.defense.on_task(task)
         self.images, self.labels = data.subset("test")
         self.exchange = Exchange(grid, job, nodes, stopped, self._heard)
         self.rounds: list[RoundResult] = []
@@ -139,9 +140,17 @@ class _Training:
     def run(self) -> TrainingResult:
         federation, start = self.job.federation, time.perf_counter()
         self._heard(0, 1)
-        trained = make_strategy(federation).start(
+        strategy = make_strategy(federation)
+        aggregate = strategy.aggregate_train
+
+        def defended(server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:
+            arrays, metrics = aggregate(server_round, replies)
+            return self._defended(arrays, server_round), metrics
+
+        strategy.aggregate_train = defended
+        trained = strategy.start(
             self.exchange,
-            pack(initial_state(self.task, stream("weights", self.job.seed))),
+            pack(self.state),
             num_rounds=federation.rounds,
             timeout=federation.timeout,
             train_config=ConfigRecord({"job": self.number}),
@@ -149,9 +158,22 @@ class _Training:
         )
         return TrainingResult(tuple(self.rounds), state_of(self.task, trained.arrays), time.perf_counter() - start)
 
+    def _defended(self, arrays: ArrayRecord | None, number: int) -> ArrayRecord | None:
+        """Return the new weights with what the server's part of the defence adds to the change."""
+        if arrays is None:
+            return None
+        before, after = self.state, state_of(self.task, arrays)
+        change = {name: before[name] - after[name] for name in self.task.parameter_names}
+        tape = Tape(stream("server", repr(self.job.defense), self.job.seed, number))
+        defended = self.job.defense.on_aggregate(change, tape)
+        if defended is change:
+            return arrays
+        return pack(after | {name: before[name] - value for name, value in defended.items()})
+
     def _test(self, number: int, arrays: ArrayRecord) -> None:
+        self.state = state_of(self.task, arrays)
         if number:
-            found = scores(self.task, state_of(self.task, arrays), self.images, self.labels)
+            found = scores(self.task, self.state, self.images, self.labels)
             self.rounds.append(RoundResult(number, found, self.exchange.last))
 
     def _heard(self, came: int, asked: int) -> None:

@@ -8,7 +8,7 @@ import torch
 from leakward.data import Dataset
 from leakward.errors import DataError
 from leakward.federated import Defense, LocalTraining, Update, client_round
-from leakward.models import Task, build_task
+from leakward.models import Task
 from leakward.streams import stream
 from leakward.tape import Tape
 from leakward.training import sites
@@ -60,8 +60,8 @@ class Client:
 
     @cached_property
     def task(self) -> Task:
-        """Return the agreed task."""
-        return build_task(sites.task_spec(self.data, self.job.model))
+        """Return the network that is trained."""
+        return sites.start(self.data, self.job)[0]
 
     def prepare(self) -> Defense:
         """Return the defence fitted on this client's images."""

@@ -4,9 +4,10 @@ from jaxtyping import Int
 from torch import Tensor
 
 from leakward.data import Dataset, dirichlet, iid, load_data
-from leakward.models import TaskSpec
+from leakward.models import Task, TaskSpec, build_task, initial_state
 from leakward.streams import stream
-from leakward.training.settings import DataSettings, ModelSettings
+from leakward.training.settings import DataSettings, Job, ModelSettings
+from leakward.types import Tensors
 
 
 def load(settings: DataSettings) -> Dataset:
@@ -39,6 +40,18 @@ def task_spec(data: Dataset, model: ModelSettings) -> TaskSpec:
     """Return the task of classifying ``data`` with ``model``."""
     mean, std = _constants(data, model)
     return TaskSpec(model.name, data.image_shape, len(data.classes), dict(model.options), mean, std)
+
+
+def start(data: Dataset, job: Job) -> tuple[Task, Tensors]:
+    """Return the network that a job trains, with what its defence changes in it, and the weights it starts from.
+
+    Raises:
+        ModelError: If the network does not fit the images.
+        DefenseError: If the defence does not fit the network.
+    """
+    task = build_task(task_spec(data, job.model))
+    state = initial_state(task, stream("weights", job.seed))
+    return job.defense.install(task, state, stream("install", repr(job.defense), job.seed))
 
 
 def _constants(data: Dataset, model: ModelSettings) -> tuple[tuple[float, ...], tuple[float, ...]]:
