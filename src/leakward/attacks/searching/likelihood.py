@@ -56,6 +56,7 @@ class Judge:
         target, weight = seen["message"], seen.get("weight")
         message = self.victims.replay.message(images, found.labels, seen, self.draws)
         left = max(float(unexplained(message, target, weight)), EXPLAINED)
-        surprise = 0.0 if self.prior is None else float(self.prior.unlikeliness(images) / entries(target, weight))
+        freedom = min(float(entries(target, weight)), images.numel())
+        surprise = 0.0 if self.prior is None else float(self.prior.unlikeliness(images)) / freedom
         value = left + surprise
         return replace(found, objective=value if math.isfinite(value) else math.inf), left == EXPLAINED
