@@ -55,6 +55,7 @@ BUILT_IN: dict[Family, dict[str, str]] = {
         "precode": "leakward.defenses.precode:PRECODE",
         "variational-bottleneck": "leakward.defenses.variational_bottleneck:VariationalBottleneck",
         "group-norm": "leakward.defenses.group_norm:GroupNorm",
+        "mixup": "leakward.defenses.mixup:Mixup",
         "learnable-perturbation": "leakward.defenses.learnable_perturbation:LearnablePerturbation",
         "shadow-defense": "leakward.defenses.shadow_defense:ShadowDefense",
         "random-pixel-noise": "leakward.defenses.random_pixel_noise:RandomPixelNoise",

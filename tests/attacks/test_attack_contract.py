@@ -27,6 +27,8 @@ RECIPES = {
     "aware": LocalTraining(share="update", batch_images=2, minibatch=1, learning_rate=0.1),
     "oracle": LocalTraining(),
 }
+PAIRS = {"mixup"}
+"""Defences that need two images in every step."""
 SEARCHES_LABELS = {"dlg"}
 """Attacks that find labels by themselves, and so need no class biases."""
 CLOSED_FORM = {"analytic-linear", "r-gap", "spear"}
@@ -244,12 +246,13 @@ def test_a_silent_message_is_no_image_out_of_nothing(name, seen):
 @pytest.mark.parametrize("defense", DEFENSES)
 @pytest.mark.parametrize("name", NAMES)
 def test_every_defence_can_be_attacked_at_every_level(name, defense, knowledge, victims):
-    """The gradient of two images, two local steps, and the gradient of one."""
+    """The gradient of two images, two local steps, and the gradient of one; pairs where the defence needs them."""
+    recipe = RECIPES[knowledge]
     attack, switched_on = short(name, steps=2), registry.load("defenses", defense)()
     observed = victims(
         2,
         "lenet",
-        recipe=RECIPES[knowledge],
+        recipe=replace(recipe, batch_images=2, minibatch=0) if defense in PAIRS else recipe,
         defense=switched_on,
         threat=ThreatModel(knowledge, public=uses_public(attack)),
         channels=2,

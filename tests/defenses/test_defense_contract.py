@@ -41,6 +41,7 @@ BAD_FIELDS = [
     *(("outpost", {name: bad}) for name in ("decay", "scale") for bad in (-1.0, math.nan, math.inf)),
     *(("outpost", {"ratio": bad}) for bad in (-0.1, 1.0, math.nan)),
     *(("outpost", {"noisy": bad}) for bad in (0.0, 1.1, math.nan)),
+    *(("mixup", {"alpha": bad}) for bad in (0.0, -1.0, math.nan, math.inf)),
     *(("dp-sgd", {"max_grad_norm": bad}) for bad in (0.0, -1.0, math.nan, math.inf)),
     *(("dp-sgd", {"noise_multiplier": bad}) for bad in (-1.0, math.nan, math.inf)),
     *(("precode", {"size": bad}) for bad in (0, -1)),

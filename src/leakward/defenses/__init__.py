@@ -12,6 +12,7 @@ from leakward.defenses.laplacian_noise import LaplacianNoise as LaplacianNoise
 from leakward.defenses.learnable_perturbation import LearnablePerturbation as LearnablePerturbation
 from leakward.defenses.learnable_perturbation import PublicNoise as PublicNoise
 from leakward.defenses.local_dp import LocalDP as LocalDP
+from leakward.defenses.mixup import Mixup as Mixup
 from leakward.defenses.outpost import Outpost as Outpost
 from leakward.defenses.precode import PRECODE as PRECODE
 from leakward.defenses.pruning import Pruning as Pruning
