@@ -56,6 +56,7 @@ BUILT_IN: dict[Family, dict[str, str]] = {
         "variational-bottleneck": "leakward.defenses.variational_bottleneck:VariationalBottleneck",
         "group-norm": "leakward.defenses.group_norm:GroupNorm",
         "mixup": "leakward.defenses.mixup:Mixup",
+        "instahide": "leakward.defenses.instahide:InstaHide",
         "learnable-perturbation": "leakward.defenses.learnable_perturbation:LearnablePerturbation",
         "shadow-defense": "leakward.defenses.shadow_defense:ShadowDefense",
         "random-pixel-noise": "leakward.defenses.random_pixel_noise:RandomPixelNoise",

@@ -27,7 +27,7 @@ RECIPES = {
     "aware": LocalTraining(share="update", batch_images=2, minibatch=1, learning_rate=0.1),
     "oracle": LocalTraining(),
 }
-PAIRS = {"mixup"}
+PAIRS = {"mixup", "instahide"}
 """Defences that need two images in every step."""
 SEARCHES_LABELS = {"dlg"}
 """Attacks that find labels by themselves, and so need no class biases."""

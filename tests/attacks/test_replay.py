@@ -21,7 +21,7 @@ RECIPES = {
     "gradient": LocalTraining(batch_images=2),
     "update": LocalTraining(share="update", batch_images=2, epochs=2, minibatch=1, learning_rate=0.1),
 }
-PAIRS = {"mixup"}
+PAIRS = {"mixup", "instahide"}
 """Defences that need two images in every step."""
 
 

@@ -42,6 +42,8 @@ BAD_FIELDS = [
     *(("outpost", {"ratio": bad}) for bad in (-0.1, 1.0, math.nan)),
     *(("outpost", {"noisy": bad}) for bad in (0.0, 1.1, math.nan)),
     *(("mixup", {"alpha": bad}) for bad in (0.0, -1.0, math.nan, math.inf)),
+    *(("instahide", {"mixed": bad}) for bad in (1, 0, True)),
+    *(("instahide", {"bound": bad}) for bad in (0.2, 1.1, math.nan)),
     *(("dp-sgd", {"max_grad_norm": bad}) for bad in (0.0, -1.0, math.nan, math.inf)),
     *(("dp-sgd", {"noise_multiplier": bad}) for bad in (-1.0, math.nan, math.inf)),
     *(("precode", {"size": bad}) for bad in (0, -1)),

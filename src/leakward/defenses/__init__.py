@@ -8,6 +8,7 @@ from leakward.defenses.dp_sgd import DPSGD as DPSGD
 from leakward.defenses.frozen_layers import FrozenLayers as FrozenLayers
 from leakward.defenses.gaussian_noise import GaussianNoise as GaussianNoise
 from leakward.defenses.group_norm import GroupNorm as GroupNorm
+from leakward.defenses.instahide import InstaHide as InstaHide
 from leakward.defenses.laplacian_noise import LaplacianNoise as LaplacianNoise
 from leakward.defenses.learnable_perturbation import LearnablePerturbation as LearnablePerturbation
 from leakward.defenses.learnable_perturbation import PublicNoise as PublicNoise
