@@ -57,6 +57,7 @@ BUILT_IN: dict[Family, dict[str, str]] = {
         "group-norm": "leakward.defenses.group_norm:GroupNorm",
         "mixup": "leakward.defenses.mixup:Mixup",
         "instahide": "leakward.defenses.instahide:InstaHide",
+        "ats": "leakward.defenses.ats:ATS",
         "learnable-perturbation": "leakward.defenses.learnable_perturbation:LearnablePerturbation",
         "shadow-defense": "leakward.defenses.shadow_defense:ShadowDefense",
         "random-pixel-noise": "leakward.defenses.random_pixel_noise:RandomPixelNoise",

@@ -44,6 +44,8 @@ BAD_FIELDS = [
     *(("mixup", {"alpha": bad}) for bad in (0.0, -1.0, math.nan, math.inf)),
     *(("instahide", {"mixed": bad}) for bad in (1, 0, True)),
     *(("instahide", {"bound": bad}) for bad in (0.2, 1.1, math.nan)),
+    *(("ats", {"policy": bad}) for bad in ("", "50", "3-", "3-1-7+", "3,1", "-1", "a")),
+    *(("ats", {"candidates": bad}) for bad in (-1, True)),
     *(("dp-sgd", {"max_grad_norm": bad}) for bad in (0.0, -1.0, math.nan, math.inf)),
     *(("dp-sgd", {"noise_multiplier": bad}) for bad in (-1.0, math.nan, math.inf)),
     *(("precode", {"size": bad}) for bad in (0, -1)),
