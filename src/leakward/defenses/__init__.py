@@ -1,8 +1,8 @@
 """Defences, one paper per file."""
 
+from leakward.defenses.ats import ATS as ATS
 from leakward.defenses.bido import BiDO as BiDO
 from leakward.defenses.brightness_offset import BrightnessOffset as BrightnessOffset
-from leakward.defenses.ats import ATS as ATS
 from leakward.defenses.central_dp import CentralDP as CentralDP
 from leakward.defenses.clipping import Clipping as Clipping
 from leakward.defenses.dp_sgd import DPSGD as DPSGD
