@@ -7,6 +7,7 @@ from typing import Any, get_type_hints
 
 import pytest
 import torch
+from grid import pairs
 from torch import nn
 
 from leakward import registry
@@ -243,8 +244,7 @@ def test_a_silent_message_is_no_image_out_of_nothing(name, seen):
 
 
 @pytest.mark.parametrize("knowledge", RECIPES)
-@pytest.mark.parametrize("defense", DEFENSES)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "defense"), pairs(NAMES, DEFENSES))
 def test_every_defence_can_be_attacked_at_every_level(name, defense, knowledge, victims):
     """The gradient of two images, two local steps, and the gradient of one; pairs where the defence needs them."""
     recipe = RECIPES[knowledge]

@@ -5,6 +5,7 @@ from functools import cache
 
 import pytest
 import torch
+from grid import defenses
 
 from leakward import registry
 from leakward.attacks import CuriousAbandonHonesty, Status
@@ -122,7 +123,7 @@ UNFIT = {"learnable-perturbation", "variational-bottleneck", "group-norm"}
 
 
 @pytest.mark.parametrize("knowledge", ["unaware", "aware", "oracle"])
-@pytest.mark.parametrize("defense", sorted(registry.names("defenses").keys() - UNFIT))
+@pytest.mark.parametrize("defense", defenses(UNFIT))
 def test_defences_apply_to_trap_weights(defense, knowledge):
     found, _ = attack(defense=registry.load("defenses", defense)(), knowledge=knowledge, count=3, hidden=64)
     assert found.status is Status.OK
