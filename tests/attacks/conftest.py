@@ -35,7 +35,8 @@ def victims() -> Victims:
     def make(count, model, *, recipe=None, defense=None, threat=None, spec=None, attack=None, **options):
         recipe = recipe or LocalTraining()
         task = build_task(TaskSpec(model, (3, 8, 8), 4, options, **(spec or {})))
-        state, public = initial_state(task, generator(7)), None
+        defense = defense or NoDefense()
+        (task, state), public = defense.install(task, initial_state(task, generator(7)), generator(8)), None
         if threat is not None and threat.public:
             public = Batch(torch.rand(24, 3, 8, 8, generator=generator(50)), torch.arange(24) % 4)
         if attack is not None:
@@ -44,7 +45,7 @@ def victims() -> Victims:
         for i in range(count):
             rng, size = generator(100 + i), recipe.batch_images
             batch = Batch(torch.rand(size, 3, 8, 8, generator=rng), (torch.arange(size) + i) % 4)
-            round_ = run_round(task, state, batch, recipe, defense or NoDefense(), rng)
+            round_ = run_round(task, state, batch, recipe, defense, rng)
             found.append(observe(round_, threat or ThreatModel(), public))
         return found
 

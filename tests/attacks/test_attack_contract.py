@@ -21,14 +21,14 @@ from leakward.threat import ThreatModel, observe
 from leakward.types import Batch, generator
 
 NAMES = sorted(registry.names("attacks"))
-DEFENSES = sorted(registry.names("defenses"))
+DEFENSES = sorted(registry.names("defenses").keys() - {"group-norm"})  # which needs a network with BatchNorm
 BUDGET = ("iterations", "evaluations")
 RECIPES = {
     "unaware": LocalTraining(batch_images=2),
     "aware": LocalTraining(share="update", batch_images=2, minibatch=1, learning_rate=0.1),
     "oracle": LocalTraining(),
 }
-PAIRS = {"mixup", "instahide"}
+PAIRS = {"mixup", "instahide", "bido"}
 """Defences that need two images in every step."""
 SEARCHES_LABELS = {"dlg"}
 """Attacks that find labels by themselves, and so need no class biases."""
