@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--column", type=int, action="append", help="only this column, counted from 1")
     parser.add_argument("--set", dest="changes", action="append", default=[], help="as in audit.victims=4")
     parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--note", default="", help="a sentence about this run, for the page")
     given = parser.parse_args()
     plan, console = tomllib.loads(PLAN.read_text(encoding="utf-8")), Console()
     for change in given.changes:
@@ -49,20 +50,22 @@ def main() -> None:
         else:
             parts.append(f"## {column['title']}\n\nNot run.")
     given.page.parent.mkdir(parents=True, exist_ok=True)
-    given.page.write_text("\n\n".join([head(plan, given.changes), *parts]) + "\n", encoding="utf-8")
+    given.page.write_text("\n\n".join([head(plan, given.changes, given.note), *parts]) + "\n", encoding="utf-8")
     console.print(f"page: {given.page}")
 
 
-def head(plan: Mapping[str, Any], changes: list[str]) -> str:
+def head(plan: Mapping[str, Any], changes: list[str], note: str) -> str:
     """Return what the page says before its tables."""
     cut = f"Set otherwise than in the plan: {', '.join(changes)}. " if changes else ""
     return f"""# What each attack recovers
 
 Undefended clients on real images ({plan["data"]["name"]}), {plan["audit"]["victims"]} updates per cell, labels
 {plan["audit"]["labels"]}, weights at their random start. {cut}Made by Leakward {__version__} with
-`python -m benchmarks.attack_table` from `benchmarks/attacks.toml`; seconds are for all victims of a cell on 2 CPU
-cores. Intervals are 95 % bootstrap intervals over updates. An image counts as identified if its reconstruction is
-nearer to it than to the other 255 images of the site. Attacks that do not apply to a column are left out of it."""
+`python -m benchmarks.attack_table` from `benchmarks/attacks.toml`; seconds are wall-clock, for all victims of a cell.
+{note}
+Intervals are 95 % bootstrap intervals over updates. An image counts as identified if its reconstruction is nearer to it
+than to the other 255 images of the site. Attacks that do not apply to a column are left out of it; where one ended
+without an answer for some victims, the numbers are those of the others."""
 
 
 def section(column: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
@@ -80,6 +83,7 @@ def section(column: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
 def entries(row: Mapping[str, Any]) -> list[str]:
     """Return the entries of one attack."""
     name = row["attack"] if row["server"] == "honest" else f"{row['attack']} (malicious server)"
+    name += "" if row["status"] == "ok" else f": {row['status']}"
     found = [interval(row["metrics"].get(measure), form) for measure, (_, form) in MEASURES.items()]
     won = {member: row["members"].count(member) for member in row["members"]}
     return [name, *found, f"{row['seconds']:.0f}", ", ".join(f"{member} {count}" for member, count in won.items())]
