@@ -26,8 +26,9 @@ help:
 audit: .venv/.installed
 	$(BIN)/leakward audit $(ARGS)
 
+# Two processes of one thread each; ARGS may ask for others, as in ARGS="-n 8".
 test: .venv/.installed-dev
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: .venv/.installed-dev
 	$(BIN)/ruff check .
