@@ -33,7 +33,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from leakward.attacks.attack import Attack, Reconstruction
-from leakward.attacks.reading.rows import Rows, answer, candidates, layer_rows, local_steps
+from leakward.attacks.reading.rows import Rows, answer, candidates, layer_rows
 from leakward.attacks.solvers import Progress
 from leakward.fields import check, positive, whole
 from leakward.models import Task, build_task
@@ -87,7 +87,7 @@ class RobbingTheFed(Attack):
     def applies(self, observation: Observation) -> bool:
         """Return whether the client took one step of SGD, or sent a gradient, on a model that ``plant`` made."""
         recipe = observation.recipe
-        if observation.task.spec.model != FACTORY or local_steps(recipe, observation.images_per_client) > 1:
+        if observation.task.spec.model != FACTORY or len(recipe.step_sizes(observation.images_per_client)) > 1:
             return False
         return recipe.share == "gradient" or recipe.optimizer == "sgd"
 

@@ -101,14 +101,10 @@ class DPSGD(Defense):
 def noise_power(recipe: LocalTraining, images: int) -> float:
     """Return the variance of a message per unit variance of noise on each step's summed gradient.
 
-    With T steps of SGD, step t (from 0) on b_t images, learning rate a and momentum m it is ``sum_t (a (1 - m^(T -
-    t)) / ((1 - m) b_t))^2``: weight decay and the curvature of the loss are left out. 0 for Adam.
+    With a step of weight w_t (``LocalTraining.step_weights``) on b_t images it is ``sum_t (w_t / b_t)^2``: the
+    curvature of the loss is left out. 0 for Adam.
     """
-    if recipe.share == "gradient":
-        return images**-2
-    if recipe.optimizer == "adam":
+    if recipe.share == "update" and recipe.optimizer == "adam":
         return 0.0
-    size = recipe.minibatch or images
-    sizes = [min(size, images - start) for start in range(0, images, size)] * recipe.epochs
-    travel = [(1 - recipe.momentum ** (len(sizes) - t)) / (1 - recipe.momentum) for t in range(len(sizes))]
-    return sum((recipe.learning_rate * way / b) ** 2 for way, b in zip(travel, sizes, strict=True))
+    weights, sizes = recipe.step_weights(images), recipe.step_sizes(images)
+    return sum((weight / size) ** 2 for weight, size in zip(weights, sizes, strict=True))

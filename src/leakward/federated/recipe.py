@@ -67,3 +67,21 @@ class LocalTraining:
                 order = tape.uniform((len(images),), images).argsort()
                 taken, named = images[order], labels[order]
             yield from zip(taken.split(size), named.split(size), strict=True)
+
+    def step_sizes(self, images: int) -> tuple[int, ...]:
+        """Return how many of a client's ``images`` each of its local steps sees; one gradient is one step."""
+        if self.share == "gradient":
+            return (images,)
+        size = self.minibatch or images
+        return tuple(min(size, images - start) for start in range(0, images, size)) * self.epochs
+
+    def step_weights(self, images: int) -> tuple[float, ...]:
+        """Return by how much the gradient of each local step enters the message, if the optimiser is SGD.
+
+        With learning rate a and momentum m, step t (from 0) of T has ``a (1 - m^(T - t)) / (1 - m)``; weight decay is
+        left out. One gradient enters as it is.
+        """
+        if self.share == "gradient":
+            return (1.0,)
+        steps, kept = len(self.step_sizes(images)), self.momentum
+        return tuple(self.learning_rate * (1 - kept ** (steps - t)) / (1 - kept) for t in range(steps))

@@ -39,7 +39,7 @@ def infer_labels(seen: Observation) -> Int[Tensor, " b"]:
         return single_label(weight)
     if recipe.share == "update" and recipe.optimizer != "sgd":
         return counted_labels(bias, count)
-    return explaining_labels(bias / _way(seen), _confidence(seen), count)
+    return explaining_labels(bias / sum(recipe.step_weights(seen.images_per_client)), _confidence(seen), count)
 
 
 def explaining_labels(change: Float[Tensor, " k"], confidence: Float[Tensor, " k"], images: int) -> Int[Tensor, " b"]:
@@ -70,15 +70,6 @@ def _rounded(counts: Float[Tensor, " k"], images: int) -> Int[Tensor, " b"]:
         labels[i] = lacking.argmax()
         lacking[labels[i]] -= 1
     return labels.sort().values
-
-
-def _way(seen: Observation) -> float:
-    """Return the sum of the learning rates with which the gradients of all local steps enter the message."""
-    recipe, count = seen.recipe, seen.images_per_client
-    if recipe.share == "gradient":
-        return 1.0
-    steps, kept = recipe.epochs * -(-count // (recipe.minibatch or count)), recipe.momentum
-    return recipe.learning_rate * sum((1 - kept ** (step + 1)) / (1 - kept) for step in range(steps))
 
 
 @torch.no_grad()

@@ -14,7 +14,6 @@ from torch import Tensor
 from leakward.attacks.attack import Reconstruction
 from leakward.attacks.reading.row_replay import explain
 from leakward.attacks.solvers import Status
-from leakward.federated import LocalTraining
 from leakward.threat import Observation
 
 ROUNDING = 1e-6
@@ -55,13 +54,6 @@ class Candidates:
     doubt: Float[Tensor, " m"]
 
 
-def local_steps(recipe: LocalTraining, images: int) -> int:
-    """Return the number of steps behind a message."""
-    if recipe.share == "gradient":
-        return 1
-    return recipe.epochs * math.ceil(images / (recipe.minibatch or images))
-
-
 def summed(observation: Observation, name: str) -> tuple[Tensor, Tensor]:
     """Return one tensor's gradient, summed over the images, and which entries a defence is known to have left out.
 
@@ -74,7 +66,7 @@ def summed(observation: Observation, name: str) -> tuple[Tensor, Tensor]:
         trust = observation.evidence().weight[name]
         lost = (trust == 0) & (value == 0)
     if recipe.share == "update":
-        value = value / (recipe.learning_rate * local_steps(recipe, observation.images_per_client))
+        value = value / (recipe.learning_rate * len(recipe.step_sizes(observation.images_per_client)))
         value = value - recipe.weight_decay * observation.state[name].double()
     return sent.images * value, lost
 
