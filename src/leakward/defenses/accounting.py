@@ -9,6 +9,7 @@ al. 2021, arXiv:2106.02848) one that is up to a fifth lower, unless epsilon is s
 import math
 import warnings
 from functools import lru_cache
+from typing import Any
 
 from opacus.accountants import PRVAccountant, RDPAccountant
 from opacus.accountants.analysis import rdp
@@ -46,7 +47,7 @@ def gaussian_guarantee(noise_multiplier: float, sampling_rate: float, steps: int
 
 def rdp_epsilon(noise_multiplier: float, sampling_rate: float, steps: int, delta: float) -> float:
     """Return epsilon by Rényi divergences."""
-    spent = rdp.compute_rdp(q=sampling_rate, noise_multiplier=noise_multiplier, steps=steps, orders=ORDERS)
+    spent = _divergences(noise_multiplier, sampling_rate, steps)
     epsilon, _ = rdp.get_privacy_spent(orders=ORDERS, rdp=spent, delta=delta)
     return max(0.0, float(epsilon))
 
@@ -59,3 +60,9 @@ def prv_epsilon(noise_multiplier: float, sampling_rate: float, steps: int, delta
     accountant.history = [(noise_multiplier, sampling_rate, steps)]
     epsilon = float(accountant.get_epsilon(delta))
     return max(0.0, epsilon) if math.isfinite(epsilon) else math.inf
+
+
+@lru_cache
+def _divergences(noise_multiplier: float, sampling_rate: float, steps: int) -> Any:
+    """Return the divergence at each of ``ORDERS``, which every delta is read off."""
+    return rdp.compute_rdp(q=sampling_rate, noise_multiplier=noise_multiplier, steps=steps, orders=ORDERS)
