@@ -24,18 +24,17 @@ import torch
 
 from leakward.defenses import sampling
 from leakward.errors import DefenseError, ModelError
-from leakward.federated import Defense, Evidence, LocalTraining, Objective, Step
+from leakward.federated import Evidence, LocalTraining
 from leakward.federated.defense import SINGLE_GRADIENT
 from leakward.fields import check, not_negative, whole
 from leakward.models import Task
-from leakward.tape import Tape
 from leakward.types import Tensors
 
 FACTORY = "leakward.models.bottleneck:dense"
 
 
 @dataclass(frozen=True)
-class PRECODE(Defense):
+class PRECODE(sampling.SampledCode):
     """Put a variational bottleneck before the last linear layer.
 
     Attributes:
@@ -56,24 +55,6 @@ class PRECODE(Defense):
         except ModelError as error:
             raise DefenseError(f"PRECODE: {error}") from error
         return sampling.put_in(task, state, FACTORY, {"place": place, "size": self.size}, rng)
-
-    def on_task(self, task: Task) -> Task:
-        """Refuse a network without bottleneck."""
-        sampling.statistics_layer(task)
-        return task
-
-    def on_step(self, task: Task, parameters: Tensors, step: Step, tape: Tape) -> Step:
-        """Draw the code."""
-        del parameters
-        return sampling.draw(task, step, tape)
-
-    def on_objective(self, task: Task, objective: Objective) -> Objective:
-        """Sample the code, and keep it near N(0, I)."""
-        return sampling.sampled(task, objective, self.coefficient)
-
-    def replay(self) -> Defense:
-        """Replay the mean of the code."""
-        return sampling.MeanCode(self.coefficient)
 
     def evidence(self, message: Tensors, images: int, recipe: LocalTraining = SINGLE_GRADIENT) -> Evidence:
         """Trust the layers before the bottleneck."""

@@ -48,6 +48,34 @@ class MeanCode(Defense):
         return sampled(task, objective, self.coefficient)
 
 
+class SampledCode(Defense):
+    """What every defence does that puts a bottleneck in; the attacker replays the mean of the code.
+
+    Attributes:
+        coefficient: Weight of the divergence of the code from N(0, I), a field of the defence.
+    """
+
+    coefficient: float
+
+    def on_task(self, task: Task) -> Task:
+        """Refuse a network without bottleneck."""
+        statistics_layer(task)
+        return task
+
+    def on_step(self, task: Task, parameters: Tensors, step: Step, tape: Tape) -> Step:
+        """Draw the code."""
+        del parameters
+        return draw(task, step, tape)
+
+    def on_objective(self, task: Task, objective: Objective) -> Objective:
+        """Sample the code, and keep it near N(0, I)."""
+        return sampled(task, objective, self.coefficient)
+
+    def replay(self) -> Defense:
+        """Replay the mean of the code."""
+        return MeanCode(self.coefficient)
+
+
 def trust_before_code(message: Tensors, least: int = 0) -> Evidence:
     """Trust the layers before the code, in the order of the network, and those behind it not at all.
 

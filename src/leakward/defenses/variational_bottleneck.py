@@ -28,11 +28,10 @@ from torch import nn
 
 from leakward.defenses import sampling
 from leakward.errors import DefenseError
-from leakward.federated import Defense, Evidence, LocalTraining, Objective, Step
+from leakward.federated import Evidence, LocalTraining
 from leakward.federated.defense import SINGLE_GRADIENT
 from leakward.fields import check, not_negative, whole
 from leakward.models import Task
-from leakward.tape import Tape
 from leakward.types import Tensors
 
 FACTORY = "leakward.models.bottleneck:convolutional"
@@ -41,7 +40,7 @@ ENOUGH = 2
 
 
 @dataclass(frozen=True)
-class VariationalBottleneck(Defense):
+class VariationalBottleneck(sampling.SampledCode):
     """Put a convolutional variational bottleneck behind a layer that returns maps.
 
     Attributes:
@@ -68,24 +67,6 @@ class VariationalBottleneck(Defense):
         """Put the bottleneck in."""
         options = {"place": self._place(task), "size": self.size, "kernel": self.kernel}
         return sampling.put_in(task, state, FACTORY, options, rng)
-
-    def on_task(self, task: Task) -> Task:
-        """Refuse a network without bottleneck."""
-        sampling.statistics_layer(task)
-        return task
-
-    def on_step(self, task: Task, parameters: Tensors, step: Step, tape: Tape) -> Step:
-        """Draw the code."""
-        del parameters
-        return sampling.draw(task, step, tape)
-
-    def on_objective(self, task: Task, objective: Objective) -> Objective:
-        """Sample the code, and keep it near N(0, I)."""
-        return sampling.sampled(task, objective, self.coefficient)
-
-    def replay(self) -> Defense:
-        """Replay the mean of the code."""
-        return sampling.MeanCode(self.coefficient)
 
     def evidence(self, message: Tensors, images: int, recipe: LocalTraining = SINGLE_GRADIENT) -> Evidence:
         """Trust the layers before the bottleneck, and E as well where there is but one."""
