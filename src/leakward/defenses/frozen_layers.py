@@ -14,20 +14,17 @@ gradient, and is refused.
 
 from dataclasses import dataclass
 
-import torch
-
-from leakward.defenses.layers import choose, rules
+from leakward.defenses.layers import ChosenLayers
 from leakward.errors import DefenseError
-from leakward.federated import Defense, Evidence, LocalTraining
-from leakward.federated.defense import SINGLE_GRADIENT, Step
-from leakward.fields import check
+from leakward.federated import LocalTraining
+from leakward.federated.defense import Step
 from leakward.models import Task
 from leakward.tape import Tape
 from leakward.types import Tensors
 
 
 @dataclass(frozen=True)
-class FrozenLayers(Defense):
+class FrozenLayers(ChosenLayers):
     """Leave some layers as they are.
 
     Attributes:
@@ -39,9 +36,6 @@ class FrozenLayers(Defense):
     first: int = 1
     last: int = 0
     named: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        check(self, *rules(self.first, self.last, self.named))
 
     def on_recipe(self, recipe: LocalTraining) -> LocalTraining:
         """Refuse weight decay."""
@@ -55,11 +49,4 @@ class FrozenLayers(Defense):
     def on_gradient(self, task: Task, parameters: Tensors, step: Step, gradient: Tensors, tape: Tape) -> Tensors:
         """Throw the gradients of frozen layers away."""
         del task, parameters, step, tape
-        frozen = choose(self, gradient, self.first, self.last, self.named)
-        return {n: torch.zeros_like(value) if n in frozen else value for n, value in gradient.items()}
-
-    def evidence(self, message: Tensors, images: int, recipe: LocalTraining = SINGLE_GRADIENT) -> Evidence:
-        """Trust what was trained."""
-        del images, recipe
-        frozen = choose(self, message, self.first, self.last, self.named)
-        return Evidence(message, {n: torch.full_like(value, n not in frozen) for n, value in message.items()})
+        return self.without_chosen(gradient)

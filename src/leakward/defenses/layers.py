@@ -2,18 +2,47 @@
 
 from collections.abc import Iterable
 
+import torch
+
 from leakward.errors import DefenseError
-from leakward.fields import Rule, whole
+from leakward.federated import Defense, Evidence, LocalTraining
+from leakward.federated.defense import SINGLE_GRADIENT
+from leakward.fields import check, whole
+from leakward.types import Tensors
 
 
-def rules(first: int, last: int, named: tuple[str, ...]) -> tuple[Rule, ...]:
-    """Return what the fields of such a defence have to be."""
-    chosen = first or last or named
-    return (
-        whole("first", first, 0),
-        whole("last", last, 0),
-        ("named", named, "a layer where first and last are 0", bool(chosen)),
-    )
+class ChosenLayers(Defense):
+    """A defence that leaves nothing of some layers; the attacker trusts the others.
+
+    Attributes:
+        first: So many layers from the input.
+        last: So many layers from the output.
+        named: Layers, modules or parameters besides.
+    """
+
+    first: int
+    last: int
+    named: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        chosen = self.first or self.last or self.named
+        check(
+            self,
+            whole("first", self.first, 0),
+            whole("last", self.last, 0),
+            ("named", self.named, "a layer where first and last are 0", bool(chosen)),
+        )
+
+    def without_chosen(self, tensors: Tensors) -> Tensors:
+        """Return the tensors with zeros in the chosen layers."""
+        chosen = choose(self, tensors, self.first, self.last, self.named)
+        return {name: torch.zeros_like(value) if name in chosen else value for name, value in tensors.items()}
+
+    def evidence(self, message: Tensors, images: int, recipe: LocalTraining = SINGLE_GRADIENT) -> Evidence:
+        """Trust what is not of the chosen layers."""
+        del images, recipe
+        chosen = choose(self, message, self.first, self.last, self.named)
+        return Evidence(message, {n: torch.full_like(value, n not in chosen) for n, value in message.items()})
 
 
 def choose(owner: object, parameters: Iterable[str], first: int, last: int, named: tuple[str, ...]) -> frozenset[str]:

@@ -17,18 +17,14 @@ favourable case.
 
 from dataclasses import dataclass
 
-import torch
-
-from leakward.defenses.layers import choose, rules
-from leakward.federated import Defense, Evidence, LocalTraining, NoDefense
-from leakward.federated.defense import SINGLE_GRADIENT
-from leakward.fields import check
+from leakward.defenses.layers import ChosenLayers
+from leakward.federated import Defense, NoDefense
 from leakward.tape import Tape
 from leakward.types import Tensors
 
 
 @dataclass(frozen=True)
-class WithheldLayers(Defense):
+class WithheldLayers(ChosenLayers):
     """Send nothing of some layers.
 
     Attributes:
@@ -41,21 +37,11 @@ class WithheldLayers(Defense):
     last: int = 1
     named: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        check(self, *rules(self.first, self.last, self.named))
-
     def on_update(self, message: Tensors, private: Tensors, tape: Tape) -> tuple[Tensors, Tensors]:
         """Put zeros where nothing is sent."""
         del tape
-        withheld = choose(self, message, self.first, self.last, self.named)
-        return {n: torch.zeros_like(value) if n in withheld else value for n, value in message.items()}, private
+        return self.without_chosen(message), private
 
     def replay(self) -> Defense:
         """Replay the undefended client, which trains all layers."""
         return NoDefense()
-
-    def evidence(self, message: Tensors, images: int, recipe: LocalTraining = SINGLE_GRADIENT) -> Evidence:
-        """Trust what was sent."""
-        del images, recipe
-        withheld = choose(self, message, self.first, self.last, self.named)
-        return Evidence(message, {n: torch.full_like(value, n not in withheld) for n, value in message.items()})
