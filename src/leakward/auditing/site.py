@@ -50,7 +50,7 @@ class Site:
 
     def start(self, defense: Defense, seed: int) -> tuple[Task, Tensors]:
         """Return the network that is trained with ``defense``, and the weights every cell of this seed starts from."""
-        return defense.install(self.task, self.initial_state(seed), stream("install", repr(defense), seed))
+        return sites.install(defense, self.task, self.initial_state(seed), seed)
 
     def victims(self, plan: Plan, seed: int) -> Int[Tensor, "v b"]:
         """Return which images of the gallery are attacked: one row per update, the same for every defence."""

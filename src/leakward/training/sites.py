@@ -4,6 +4,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from leakward.data import Dataset, dirichlet, iid, load_data
+from leakward.federated import Defense
 from leakward.models import Task, TaskSpec, build_task, initial_state
 from leakward.streams import stream
 from leakward.training.settings import DataSettings, Job, ModelSettings
@@ -51,7 +52,16 @@ def start(data: Dataset, job: Job) -> tuple[Task, Tensors]:
     """
     task = build_task(task_spec(data, job.model))
     state = initial_state(task, stream("weights", job.seed))
-    return job.defense.install(task, state, stream("install", repr(job.defense), job.seed))
+    return install(job.defense, task, state, job.seed)
+
+
+def install(defense: Defense, task: Task, state: Tensors, seed: int) -> tuple[Task, Tensors]:
+    """Return the network that is trained with ``defense``, and the weights it starts from; equal seeds, equal weights.
+
+    Raises:
+        DefenseError: If the defence does not fit the network.
+    """
+    return defense.install(task, state, stream("install", repr(defense), seed))
 
 
 def _constants(data: Dataset, model: ModelSettings) -> tuple[tuple[float, ...], tuple[float, ...]]:
