@@ -29,7 +29,7 @@ def engine(monkeypatch):
             progress(place, "training", 0.5)
             done(place, result)
 
-    monkeypatch.setattr("leakward.auditing.federation.train", train)
+    monkeypatch.setattr("leakward.auditing.trainings.train_jobs", train)
     return started
 
 
@@ -76,6 +76,32 @@ def test_what_is_trained_is_not_trained_again(data, tmp_path, engine):
     pd.testing.assert_frame_equal(second[second["defense"] == "none"], first)
     federate(plan(data, federation={"rounds": 1}), tmp_path)
     assert len(engine[-1]) == 2
+
+
+def test_an_audit_takes_its_utility_from_the_federation(data, tmp_path, engine):
+    from leakward.auditing import audit
+    from leakward.auditing.federation import federate
+
+    tables = plan(data, attack=[{"name": "analytic-linear"}], audit={"victims": 2})
+    _, _, utility = tiny_site.tables(audit(tables, tmp_path))
+    rounds = pd.read_parquet(federate(tables, tmp_path) / "rounds.parquet")
+    assert len(engine) == 1, "the command finds what the audit has trained"
+    columns = ["defense", "seed", "round", "accuracy", "f1_macro", "auc", "clients"]
+    pd.testing.assert_frame_equal(utility[columns], rounds[columns])
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert [(row["rounds"], row["clients"]) for row in summary["utility"]] == [(2, 2), (2, 2)]
+    assert "Utility is that of 2 clients training together for 2 rounds." in summary["limits"]
+    off = audit(tables | {"utility": {"epochs": 0}}, tmp_path / "off")
+    assert len(engine) == 1
+    assert json.loads((off / "summary.json").read_text())["utility"] == []
+
+
+def test_a_plan_without_a_federation_is_refused(data, tmp_path, engine):
+    from leakward.auditing.federation import federate
+
+    with pytest.raises(PlanError, match=r"expected a table \[federation\]"):
+        federate(tiny_site.plan(data), tmp_path / "run")
+    assert engine == []
 
 
 def test_what_is_wrong_is_said_before_the_engine_starts(data, tmp_path, engine, monkeypatch):

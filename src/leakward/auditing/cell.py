@@ -66,13 +66,13 @@ def cell_id(plan: Plan, cell: Cell, fingerprint: str) -> str:
             "defense": plain_part("defenses", cell.defense),
             "knowledge": cell.knowledge,
             "seed": cell.seed,
-            **{name: tables[name] for name in ("data", "model", "recipe", "utility")},
+            **{name: tables[name] for name in ("data", "model", "recipe", _trained_by(plan))},
         }
     )
 
 
 def training_id(plan: Plan, defense: Defense, seed: int, fingerprint: str) -> str:
-    """Return the content hash of one training for utility."""
+    """Return the content hash of one training: by the federation where the plan has one, else by the site alone."""
     tables = plain(plan)
     return digest(
         {
@@ -80,20 +80,7 @@ def training_id(plan: Plan, defense: Defense, seed: int, fingerprint: str) -> st
             "files": [_content(path) for path in defense.files()],
             "defense": plain_part("defenses", defense),
             "seed": seed,
-            **{name: tables[name] for name in ("data", "model", "recipe", "utility")},
-        }
-    )
-
-
-def federation_id(plan: Plan, defense: Defense, seed: int, fingerprint: str) -> str:
-    """Return the content hash of one federated training."""
-    tables = plain(plan)
-    return digest(
-        {
-            "images": fingerprint,
-            "defense": plain_part("defenses", defense),
-            "seed": seed,
-            **{name: tables[name] for name in ("data", "model", "recipe", "federation")},
+            **{name: tables[name] for name in ("data", "model", "recipe", _trained_by(plan))},
         }
     )
 
@@ -111,6 +98,11 @@ def factors(plan: Plan, cell: Cell) -> dict[str, Any]:
         "seed": cell.seed,
         "server": MALICIOUS if cell.attack.active else "honest",
     }
+
+
+def _trained_by(plan: Plan) -> str:
+    """Return the table that says how the model is trained, which reads classes from reconstructions."""
+    return "utility" if plan.federation is None else "federation"
 
 
 def _together(plan: Plan) -> str:

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from leakward.auditing.attacking import Classifier, attack_victims
-from leakward.auditing.cell import Cell, cell_id, cells, factors, training_id
+from leakward.auditing.cell import Cell, cell_id, cells, factors
 from leakward.auditing.facts import device as device_named
 from leakward.auditing.facts import facts
 from leakward.auditing.parts import label
@@ -20,15 +20,15 @@ from leakward.auditing.plan import Plan, make_plan, plain, quick_plan
 from leakward.auditing.site import Site, open_site
 from leakward.auditing.store import CELLS, SCORES, UTILITY, Store
 from leakward.auditing.summary import summarise_run
-from leakward.auditing.utility import predict, train
-from leakward.federated import Defense, NoDefense
+from leakward.auditing.trainings import Trainings
+from leakward.auditing.utility import predict
+from leakward.federated import Defense
 from leakward.metrics import moments
-from leakward.streams import stream
-from leakward.types import Tensors
+from leakward.training import sites
 
 Report = Callable[[str, float], None]
 """Called with what is being done and the fraction of the whole audit that is done, in [0, 1]."""
-CELL, TRAINING, PICTURES, STATE = "cell.json", "training.json", "images.safetensors", "state.safetensors"
+CELL, PICTURES = "cell.json", "images.safetensors"
 
 CELL_FACTS = ("status", "victims", "seconds", "class_f1", "members")
 """What a cell reports beside its factors and scores."""
@@ -66,11 +66,7 @@ class _Run:
     def __init__(self, plan: Plan, site: Site, store: Store, progress: Report) -> None:
         self.plan, self.site, self.store, self.progress = plan, site, store, progress
         self.cells = [(cell_id(plan, cell, site.fingerprint), cell) for cell in cells(plan)]
-        self.trainings = (
-            [(training_id(plan, d, s, site.fingerprint), d, s) for s in plan.audit.seeds for d in plan.defenses]
-            if plan.utility.epochs
-            else []
-        )
+        self.trainings = Trainings(plan, site, store, self._defense)
         self.done = 0
         self.gallery = moments(site.gallery)
         self.prepared: dict[tuple[Defense, int], Defense] = {}
@@ -81,9 +77,8 @@ class _Run:
         self.store.write_json("plan.json", {"plan": plain(self.plan), "facts": facts(self.site, started, None)})
         if not self.plan.audit.images:
             self.store.drop(PICTURES)
-        for part, defense, seed in self.trainings:
-            what = f"training with {label('defenses', defense)}"
-            self._step(what, part, (TRAINING, STATE), lambda p, d=defense, s=seed: self._train(p, d, s))
+        self.trainings.make(self._tell)
+        self.done = len(self.trainings.parts)
         kept = (CELL, PICTURES) if self.plan.audit.images else (CELL,)
         for part, cell in self.cells:
             what = f"{label('attacks', cell.attack)} on {label('defenses', cell.defense)}, {cell.knowledge}"
@@ -101,31 +96,18 @@ class _Run:
         self.done += 1
 
     def _within(self, fraction: float) -> None:
-        self.progress(self._what, (self.done + fraction) / (len(self.cells) + len(self.trainings)))
+        self._tell(self._what, self.done + fraction)
+
+    def _tell(self, what: str, done: float) -> None:
+        self.progress(what, done / (len(self.cells) + len(self.trainings.parts)))
 
     def _defense(self, defense: Defense, seed: int) -> Defense:
         """Return the defence fitted on the site's images."""
         key = (defense, seed)
         if key not in self.prepared:
-            rng = stream("prepare", repr(defense), seed)
             task, _ = self.site.start(defense, seed)
-            self.prepared[key] = defense.prepare(task, self.site.data, rng)
+            self.prepared[key] = sites.prepare(defense, task, self.site.data, seed)
         return self.prepared[key]
-
-    def _train(self, part: str, defense: Defense, seed: int) -> None:
-        training = train(self.plan, self.site, self._defense(defense, seed), seed, self._within)
-        proven = training.guarantee
-        found = {
-            "accuracy": training.accuracy,
-            "f1_macro": training.f1_macro,
-            "epsilon": proven.epsilon if proven else None,
-            "delta": proven.delta if proven else None,
-            "accountant": proven.accountant if proven else None,
-            "identified_bound": proven.reconstruction_bound(1 / len(self.site.gallery)) if proven else None,
-        }
-        with self.store.new_part(part) as folder:
-            Store.dump(folder / TRAINING, found)
-            save_file({name: value.cpu().contiguous() for name, value in training.state.items()}, folder / STATE)
 
     def _attack(self, part: str, cell: Cell) -> None:
         defense = self._defense(cell.defense, cell.seed)
@@ -138,11 +120,8 @@ class _Run:
 
     def _classifier(self, seed: int) -> Classifier | None:
         """Return the undefended model of this seed as a reader of reconstructions."""
-        parts = [part for part, defense, s in self.trainings if s == seed and defense == NoDefense()]
-        if not parts:
-            return None
-        state: Tensors = load_file(self.store.parts / parts[0] / STATE)
-        return lambda images: predict(self.site.task, state, images)
+        state = self.trainings.undefended(seed)
+        return None if state is None else lambda images: predict(self.site.task, state, images)
 
     def _write_tables(self) -> dict[str, Any]:
         """Write the tables and return the summary made of them."""
@@ -157,22 +136,11 @@ class _Run:
             score_rows += [dict(zip(SCORES.names, values, strict=True)) for values in found["scores"]]
             if cell.attack == honest:  # all attacks of an honest server saw the same updates
                 checks += found["checks"]
-        utility_rows = self._utility_rows()
+        utility_rows = self.trainings.rows()
         self.store.write_table("cells.parquet", cell_rows, CELLS)
         self.store.write_table("scores.parquet", score_rows, SCORES)
         self.store.write_table("utility.parquet", utility_rows, UTILITY)
         return summarise_run(self.plan, self.site, cell_rows, score_rows, utility_rows, checks)
-
-    def _utility_rows(self) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = []
-        rounds = self.plan.utility.epochs
-        for part, defense, seed in self.trainings:
-            found = self.store.read_json(part, TRAINING)
-            common = {"defense": label("defenses", defense), "seed": seed, "rounds": rounds, "clients": 1}
-            common |= {key: found[key] for key in ("epsilon", "delta", "accountant", "identified_bound")}
-            for number, (accuracy, f1) in enumerate(zip(found["accuracy"], found["f1_macro"], strict=True), start=1):
-                rows.append(common | {"round": number, "accuracy": accuracy, "f1_macro": f1})
-        return rows
 
 
 def _now() -> str:

@@ -1,28 +1,22 @@
 """``federate``: train the federation of a plan with every defence, and write how good the model is after each round.
 
-A training is a part of the run folder, as everything expensive is; the engine starts once for all that are missing.
+An audit with the same run folder finds the trainings there and does not repeat them.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
-
-from leakward.auditing.cell import federation_id
 from leakward.auditing.facts import software
 from leakward.auditing.parts import label
 from leakward.auditing.plan import Plan, make_plan, plain
-from leakward.auditing.site import fingerprint
+from leakward.auditing.site import fingerprint, site_data
 from leakward.auditing.store import ROUNDS, Store
-from leakward.errors import DataError
+from leakward.auditing.trainings import TRAINING, federated_jobs, train_federations
+from leakward.errors import DataError, PlanError
 from leakward.models import build_task
-from leakward.training import Job, TrainingResult, sites
-from leakward.training.engine import train
-
-TRAINING, STATE = "federated.json", "state.safetensors"
+from leakward.training import Job, sites
 
 
 def federate(
@@ -42,47 +36,23 @@ def federate(
     """
     if not isinstance(plan, Plan):
         plan = make_plan(plan)
-    data = sites.load(plan.data)
-    sites.shares(data, plan.data)
+    if plan.federation is None:
+        raise PlanError("plan: expected a table [federation] to train by, got none; add one, as in docs/federated.md")
+    data, rounds = site_data(plan.data), plan.federation.rounds
     build_task(sites.task_spec(data, plan.model))
     if len(data.splits["test"]) == 0:
         raise DataError(f"data {data.name!r}: expected images in the split test to measure accuracy on, got none")
     store, started = Store(Path(out)), _now()
-    jobs = {federation_id(plan, job.defense, job.seed, fingerprint(data)): job for job in _jobs(plan)}
+    jobs = federated_jobs(plan, fingerprint(data))
     with store.exclusive():
-        _train_missing(jobs, store, progress)
+        train_federations(jobs, store, lambda what, done: progress(what, done / len(jobs)))
         rows = [_row(job, done) for part, job in jobs.items() for done in store.read_json(part, TRAINING)["rounds"]]
         store.write_table("rounds.parquet", rows, ROUNDS)
-        last = [row for row in rows if row["round"] == plan.federation.rounds]
+        last = [row for row in rows if row["round"] == rounds]
         facts = {**software(), "started": started, "finished": _now()}
         store.write_json("federated.json", {"schema": 1, "plan": plain(plan), "facts": facts, "trainings": last})
     progress("done", 1.0)
     return Path(out)
-
-
-def _jobs(plan: Plan) -> list[Job]:
-    return [
-        Job(plan.data, plan.model, plan.recipe, defense, plan.federation, seed)
-        for seed in plan.audit.seeds
-        for defense in plan.defenses
-    ]
-
-
-def _train_missing(jobs: Mapping[str, Job], store: Store, progress: Callable[[str, float], None]) -> None:
-    missing = [part for part in jobs if not store.has(part, TRAINING, STATE)]
-    if not missing:
-        return
-
-    def keep(place: int, result: TrainingResult) -> None:
-        with store.new_part(missing[place]) as folder:
-            Store.dump(folder / TRAINING, {"rounds": [asdict(done) for done in result.rounds]})
-            save_file({name: value.contiguous() for name, value in result.state.items()}, folder / STATE)
-
-    def tell(place: int, what: str, fraction: float) -> None:
-        name = label("defenses", jobs[missing[place]].defense)
-        progress(f"federation with {name}: {what}", (len(jobs) - len(missing) + place + fraction) / len(jobs))
-
-    train([jobs[part] for part in missing], keep, tell)
 
 
 def _row(job: Job, done: Mapping[str, Any]) -> dict[str, Any]:

@@ -48,10 +48,10 @@ class AuditSettings:
 
 @dataclass(frozen=True)
 class UtilitySettings:
-    """The ``[utility]`` table: how accuracy with each defence is measured.
+    """The ``[utility]`` table: how accuracy with each defence is measured, if there is no ``[federation]``.
 
     Attributes:
-        epochs: Passes over the site's images; 0 leaves utility out.
+        epochs: Passes over the site's images; 0 leaves utility out, that of a federation as well.
         batch_size: Images per step.
         optimizer: Applied to the gradients that the client sends.
         learning_rate: Of that optimiser.
@@ -77,7 +77,7 @@ class Plan:
         recipe: What a client does in a round.
         audit: How many victims, seeds and levels of knowledge.
         utility: How accuracy is measured.
-        federation: How all clients train together.
+        federation: How all clients train together; None where the site trains alone.
         attacks: At least one; the ensemble where a plan names none.
         defenses: ``NoDefense`` is always among them and comes first: it is the positive control.
     """
@@ -87,7 +87,7 @@ class Plan:
     recipe: LocalTraining
     audit: AuditSettings
     utility: UtilitySettings
-    federation: FederationSettings
+    federation: FederationSettings | None
     attacks: tuple[Attack, ...]
     defenses: tuple[Defense, ...]
 
@@ -138,6 +138,8 @@ def make_plan(tables: Mapping[str, Any]) -> Plan:
     for name, kind in TABLES.items():
         made[name], found = parse(kind, _table(tables, name, problems), f"[{name}]")
         problems += found
+    if "federation" not in tables:
+        made["federation"] = None
     made["model"] = _model(dict(_table(tables, "model", problems)), problems)
     made["attacks"] = read_parts("attacks", tables.get("attack", [{"name": "ensemble"}]), "[[attack]]", problems)
     made["defenses"] = read_parts("defenses", tables.get("defense", []), "[[defense]]", problems)
@@ -154,7 +156,7 @@ def make_plan(tables: Mapping[str, Any]) -> Plan:
 
 def plain(plan: Plan) -> dict[str, Any]:
     """Return a plan as the plain tables it can be made from again, every default written out."""
-    tables = {name: plain_fields(getattr(plan, name)) for name in TABLES}
+    tables = {name: plain_fields(table) for name in TABLES if (table := getattr(plan, name)) is not None}
     tables["data"] = {key: value for key, value in tables["data"].items() if value is not None}
     return tables | {
         "model": {"name": plan.model.name, **plan.model.options},

@@ -14,7 +14,7 @@ from leakward.federated import Round, run_round
 from leakward.federated.defense import Defense
 from leakward.models import Task, build_task, initial_state
 from leakward.streams import stream
-from leakward.training import sites
+from leakward.training import DataSettings, sites
 from leakward.types import Batch, Tensors
 
 
@@ -80,8 +80,7 @@ def open_site(plan: Plan, device: torch.device) -> Site:
         DataError: If the site has fewer different images than the plan needs.
         ModelError: If the network does not fit the images.
     """
-    source, whole = plan.data, sites.load(plan.data)
-    data = replace(whole, splits={**whole.splits, "train": sites.shares(whole, source)[0]})
+    source, data = plan.data, site_data(plan.data)
     gallery = _different(data, source.site_images)
     needed = max(2, plan.audit.victims * plan.images_per_update)
     if len(gallery) < needed:
@@ -100,6 +99,16 @@ def open_site(plan: Plan, device: torch.device) -> Site:
         fingerprint(data),
         device,
     )
+
+
+def site_data(settings: DataSettings) -> Dataset:
+    """Return the data set with the share of the first client, the site under audit, as its training split.
+
+    Raises:
+        DataError: If it cannot be loaded or divided.
+    """
+    whole = sites.load(settings)
+    return replace(whole, splits={**whole.splits, "train": sites.shares(whole, settings)[0]})
 
 
 def fingerprint(data: Dataset) -> str:

@@ -32,7 +32,7 @@ CELLS = pa.schema(
 )
 UTILITY = pa.schema(
     [("defense", pa.string()), ("seed", pa.int64()), ("round", pa.int64())]
-    + [(name, pa.float64()) for name in ("accuracy", "f1_macro")]
+    + [(name, pa.float64()) for name in ("accuracy", "f1_macro", "auc")]
     + [("rounds", pa.int64()), ("clients", pa.int64()), ("epsilon", pa.float64()), ("delta", pa.float64())]
     + [("accountant", pa.string()), ("identified_bound", pa.float64())]
 )

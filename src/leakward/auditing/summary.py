@@ -205,13 +205,14 @@ def _final(utility: Rows) -> list[dict[str, Any]]:
         return []
     frame = pd.DataFrame(list(utility))
     last = frame[frame["round"] == frame["rounds"]]
-    columns = ["accuracy", "f1_macro", "rounds", "clients"]
+    columns = ["accuracy", "f1_macro", "auc", "rounds", "clients"]
     mean: Any = last.groupby("defense", sort=False, as_index=False)[columns].mean()
     return [
         {
             "defense": row["defense"],
             "accuracy": round(row["accuracy"], 6),
             "f1_macro": round(row["f1_macro"], 6),
+            "auc": round(row["auc"], 6),
             "rounds": int(row["rounds"]),
             "clients": int(row["clients"]),
         }
@@ -228,8 +229,14 @@ def _limits(plan: Plan, site: Site) -> list[str]:
         f"Every rate rests on {images} images of one data set, {site.data.name}; the intervals say how far it carries.",
         "The network was attacked at its random start, before any training.",
         "Verdicts are on a server that follows the protocol." + ("" if active else " A malicious one was not tried."),
-        "Utility is that of one site training alone.",
+        _trained(plan),
     ]
     if plan.data.name == "phantom":
         limits.append("The images are drawn by a program; audit your own before you decide anything.")
     return limits
+
+
+def _trained(plan: Plan) -> str:
+    if plan.federation is None:
+        return "Utility is that of one site training alone."
+    return f"Utility is that of {plan.data.clients} clients training together for {plan.federation.rounds} rounds."

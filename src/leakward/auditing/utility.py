@@ -14,11 +14,11 @@ from torch import Tensor
 from leakward.auditing.plan import Plan
 from leakward.auditing.site import Site
 from leakward.federated import Defense, Guarantee, LocalTraining, Update, client_round, optim
-from leakward.metrics import class_scores
 from leakward.models import Task
 from leakward.streams import stream
 from leakward.tape import Tape
-from leakward.training.evaluation import logits
+from leakward.training.evaluation import logits, scores
+from leakward.training.results import ModelScores
 from leakward.types import Tensors
 
 
@@ -28,14 +28,12 @@ class Training:
 
     Attributes:
         state: Weights and buffers at the end.
-        accuracy: On the test split after each epoch, in [0, 1].
-        f1_macro: Likewise.
+        scores: On the test split after each epoch.
         guarantee: Proven for these steps, or None.
     """
 
     state: Tensors
-    accuracy: tuple[float, ...]
-    f1_macro: tuple[float, ...]
+    scores: tuple[ModelScores, ...]
     guarantee: Guarantee | None
 
 
@@ -47,7 +45,8 @@ def train(plan: Plan, site: Site, defense: Defense, seed: int, progress: Callabl
     recipe = LocalTraining(share="gradient", mode=plan.recipe.mode, batch_images=min(settings.batch_size, count))
     (task, state), private, memory = site.start(defense, seed), None, None
     order, tape_source = stream("order", seed), stream("training", repr(defense), seed)
-    accuracy, f1 = list[float](), list[float]()
+    images_of_test, labels_of_test = (part.to(site.device) for part in site.data.subset("test"))
+    tested: list[ModelScores] = []
     batches = -(-count // recipe.batch_images)
     for epoch in range(settings.epochs):
         for number, index in enumerate(torch.randperm(count, generator=order).split(recipe.batch_images)):
@@ -57,17 +56,9 @@ def train(plan: Plan, site: Site, defense: Defense, seed: int, progress: Callabl
             applied = replace(result.update, tensors=defense.on_aggregate(result.update.tensors, tape))
             state, memory = _apply(plan, task, state, applied, memory)
             progress((epoch * batches + number + 1) / (settings.epochs * batches))
-        scores = class_scores(*evaluate(site, defense.on_task(task), state), len(site.data.classes))
-        accuracy.append(scores.accuracy)
-        f1.append(scores.f1_macro)
+        tested.append(scores(defense.on_task(task), state, images_of_test, labels_of_test))
     guarantee = defense.guarantee(min(1.0, recipe.batch_images / count), settings.epochs * batches, settings.delta)
-    return Training(state, tuple(accuracy), tuple(f1), guarantee)
-
-
-def evaluate(site: Site, task: Task, state: Tensors) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
-    """Return the classes that ``task`` predicts on the test split, and the true ones."""
-    images, labels = site.data.subset("test")
-    return predict(task, state, images.to(site.device)).cpu(), labels
+    return Training(state, tuple(tested), guarantee)
 
 
 def predict(task: Task, state: Tensors, images: Float[Tensor, "n c h w"]) -> Int[Tensor, " n"]:

@@ -65,8 +65,7 @@ class Client:
 
     def prepare(self) -> Defense:
         """Return the defence fitted on this client's images."""
-        defense, seed = self.job.defense, self.job.seed
-        return defense.prepare(self.task, self.data, stream("prepare", repr(defense), seed, self.number))
+        return sites.prepare(self.job.defense, self.task, self.data, self.job.seed, self.number)
 
     def batch(self, number: int) -> Batch:
         """Return the images of round ``number``: all, or a random part that is the same for every defence."""

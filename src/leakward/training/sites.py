@@ -64,6 +64,11 @@ def install(defense: Defense, task: Task, state: Tensors, seed: int) -> tuple[Ta
     return defense.install(task, state, stream("install", repr(defense), seed))
 
 
+def prepare(defense: Defense, task: Task, data: Dataset, seed: int, client: int = 0) -> Defense:
+    """Return ``defense`` as fitted on the training images of ``data``, the share of ``client``."""
+    return defense.prepare(task, data, stream("prepare", repr(defense), seed, client))
+
+
 def _constants(data: Dataset, model: ModelSettings) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return what images are normalised with; LeNet and its attacks work on [0, 1] as their paper does."""
     if model.name == "lenet":

@@ -1,0 +1,128 @@
+"""The trainings of a run, one for every defence and seed: by all clients of a federation, or by the site alone.
+
+Each is a part of the run folder, as everything expensive is; the engine of a federation starts once for all that miss.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+
+from leakward.auditing.cell import training_id
+from leakward.auditing.parts import label
+from leakward.auditing.plan import Plan
+from leakward.auditing.site import Site
+from leakward.auditing.store import Store
+from leakward.auditing.utility import train
+from leakward.federated import Defense, NoDefense
+from leakward.training import Job, TrainingResult
+from leakward.training.engine import train as train_jobs
+from leakward.types import Tensors
+
+TRAINING, STATE = "training.json", "state.safetensors"
+Progress = Callable[[str, float], None]
+"""Called with what is being done, and how many of the trainings are done; a part of one counts."""
+
+
+def federated_jobs(plan: Plan, fingerprint: str) -> dict[str, Job]:
+    """Return part and job of every training of a plan with a federation."""
+    assert plan.federation is not None
+    pairs = [(defense, seed) for seed in plan.audit.seeds for defense in plan.defenses]
+    return {
+        training_id(plan, defense, seed, fingerprint): Job(
+            plan.data, plan.model, plan.recipe, defense, plan.federation, seed
+        )
+        for defense, seed in pairs
+    }
+
+
+def train_federations(jobs: Mapping[str, Job], store: Store, progress: Progress) -> None:
+    """Train the jobs whose parts are not there yet."""
+    missing = [part for part in jobs if not store.has(part, TRAINING, STATE)]
+    if not missing:
+        return
+
+    def keep(place: int, result: TrainingResult) -> None:
+        _keep(store, missing[place], {"rounds": [asdict(done) for done in result.rounds]}, result.state)
+
+    def tell(place: int, what: str, fraction: float) -> None:
+        name = label("defenses", jobs[missing[place]].defense)
+        progress(f"federation with {name}: {what}", len(jobs) - len(missing) + place + fraction)
+
+    train_jobs([jobs[part] for part in missing], keep, tell)
+
+
+@dataclass(frozen=True, eq=False)
+class Trainings:
+    """Those of one audit.
+
+    Attributes:
+        plan: Of the audit.
+        site: Under audit.
+        store: Of the run folder.
+        prepared: Returns a defence as fitted on the site's images for a seed.
+    """
+
+    plan: Plan
+    site: Site
+    store: Store
+    prepared: Callable[[Defense, int], Defense]
+
+    @property
+    def parts(self) -> list[tuple[str, Defense, int]]:
+        """Return part, defence and seed of each; none where the plan leaves utility out."""
+        if not self.plan.utility.epochs:
+            return []
+        return [
+            (training_id(self.plan, defense, seed, self.site.fingerprint), defense, seed)
+            for seed in self.plan.audit.seeds
+            for defense in self.plan.defenses
+        ]
+
+    def make(self, progress: Progress) -> None:
+        """Train what is not there yet."""
+        parts = self.parts
+        if parts and self.plan.federation is not None:
+            train_federations(federated_jobs(self.plan, self.site.fingerprint), self.store, progress)
+            return
+        for number, (part, defense, seed) in enumerate(parts):
+            what = f"training with {label('defenses', defense)}"
+            progress(what, float(number))
+            if not self.store.has(part, TRAINING, STATE):
+                self._train(part, defense, seed, lambda done, w=what, n=number: progress(w, n + done))
+
+    def undefended(self, seed: int) -> Tensors | None:
+        """Return the weights that training without a defence ended with, or None where there was none."""
+        found = [part for part, defense, own in self.parts if own == seed and defense == NoDefense()]
+        return load_file(self.store.parts / found[0] / STATE) if found else None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one row for every round."""
+        rows: list[dict[str, Any]] = []
+        clients = 1 if self.plan.federation is None else self.plan.data.clients
+        for part, defense, seed in self.parts:
+            found = self.store.read_json(part, TRAINING)
+            common = {"defense": label("defenses", defense), "seed": seed, "clients": clients}
+            common |= {"rounds": len(found["rounds"]), **found.get("guarantee", {})}
+            rows += [common | {"round": done["number"], **done["scores"]} for done in found["rounds"]]
+        return rows
+
+    def _train(self, part: str, defense: Defense, seed: int, progress: Callable[[float], None]) -> None:
+        training = train(self.plan, self.site, self.prepared(defense, seed), seed, progress)
+        rounds = [{"number": n, "scores": asdict(scores)} for n, scores in enumerate(training.scores, start=1)]
+        facts: dict[str, Any] = {"rounds": rounds}
+        if (proven := training.guarantee) is not None:
+            facts["guarantee"] = {
+                "epsilon": proven.epsilon,
+                "delta": proven.delta,
+                "accountant": proven.accountant,
+                "identified_bound": proven.reconstruction_bound(1 / len(self.site.gallery)),
+            }
+        _keep(self.store, part, facts, training.state)
+
+
+def _keep(store: Store, part: str, facts: Mapping[str, Any], state: Tensors) -> None:
+    with store.new_part(part) as folder:
+        Store.dump(folder / TRAINING, facts)
+        save_file({name: value.cpu().contiguous() for name, value in state.items()}, folder / STATE)
