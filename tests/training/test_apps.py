@@ -4,18 +4,29 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from flwr.app import RecordDict
 from tiny_job import RECIPE, job, run
 from torch.testing import assert_close
 
-from leakward.defenses import DPSGD, PRECODE, CentralDP, GaussianNoise, LearnablePerturbation
+from leakward.defenses import (
+    ATS,
+    DPSGD,
+    PRECODE,
+    CentralDP,
+    Clipping,
+    GaussianNoise,
+    LearnablePerturbation,
+)
 from leakward.errors import LeakwardError, PlanError
-from leakward.federated import Defense, LocalTraining, NoDefense, client_update
+from leakward.federated import Chain, Defense, LocalTraining, NoDefense, client_update
 from leakward.models import build_task, initial_state
 from leakward.streams import stream
 from leakward.tape import Tape
 from leakward.training import ModelSettings, sites
 from leakward.training.apps import client_app
+from leakward.training.client import Client
 from leakward.training.evaluation import scores
+from leakward.training.fitted import recall, remember
 from leakward.training.records import pack
 
 
@@ -213,6 +224,40 @@ def test_private_helpers_and_fitted_tensors_go_from_round_to_round(data):
         state, private = apply_update(state, done.update, RECIPE), done.private
     assert private
     equal(found.state, state)
+
+
+LEARNED = LearnablePerturbation(noise="learned", coefficient=0.1, pretrain_epochs=1, pretrain_batch=16)
+FITTED = [LEARNED, Chain((LEARNED, Clipping(max_norm=0.5))), ATS(candidates=2)]
+
+
+@pytest.mark.parametrize("defense", FITTED, ids=["learned noise", "chain", "policy search"])
+def test_what_a_client_fits_is_kept_as_it_is(data, defense):
+    made = replace(job(data, clients=2, defense=defense), model=ModelSettings("convnet", {"width": 2}))
+    client, kept = Client(made, 1), RecordDict()
+    assert recall(kept, "a", defense) is None
+    remember(kept, "a", client.prepare())
+    found, fitted = recall(kept, "a", defense), client.prepare()
+    assert found == fitted != defense
+    state = start(made)[2]
+    ones = [client.train(state, 1, one, None).state for one in (found, fitted)]
+    equal(*ones)
+
+
+def test_every_client_learns_noise_of_its_own_and_the_first_tests(data):
+    """The paper's procedure: learn the noise, start the network anew, train it under the frozen noise."""
+    model = ModelSettings("convnet", {"width": 2})
+    made = replace(job(data, clients=2, defense=LEARNED), model=model)
+    [found] = run(made)
+    whole, task, state = start(made)
+    privates = [None, None]
+    copies = [Client(made, number).prepare() for number in range(2)]
+    assert copies[0] != copies[1]
+    for number in (1, 2):
+        sent = [Client(made, c).train(state, number, copies[c], privates[c]) for c in range(2)]
+        state = {name: value * 0.5 + sent[1].state[name] * 0.5 for name, value in sent[0].state.items()}
+        privates = [one.private for one in sent]
+    equal(found.state, state)
+    assert found.rounds[-1].scores == scores(copies[0].on_task(task), state, *whole.subset("test"))
 
 
 def test_bytes_are_those_of_the_records(data):

@@ -105,6 +105,11 @@ class LearnablePerturbation(Defense):
         """Return that every image trains the decoder, which changes the gradients of the others."""
         return True
 
+    @property
+    def fits_task(self) -> bool:
+        """Return whether the noise is learned."""
+        return self.noise == "learned"
+
     def prepare(self, task: Task, data: Dataset, rng: torch.Generator) -> Defense:
         """Run Algorithm 1 if the noise is learned, and return a copy with the mean and std it found."""
         if self.noise == "fixed":

@@ -39,6 +39,11 @@ class Chain(Defense):
         """Return whether some part mixes images."""
         return any(part.mixes_images for part in self.parts)
 
+    @property
+    def fits_task(self) -> bool:
+        """Return whether some part's task needs fitting."""
+        return any(part.fits_task for part in self.parts)
+
     def install(self, task: Task, state: Tensors, rng: torch.Generator) -> tuple[Task, Tensors]:
         """Let every part change the network."""
         return reduce(lambda made, part: part.install(*made, rng), self.parts, (task, state))

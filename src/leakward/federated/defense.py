@@ -98,6 +98,11 @@ class Defense:
         """Return whether one image changes what another's gradient is, so that bounding each proves nothing."""
         return False
 
+    @property
+    def fits_task(self) -> bool:
+        """Return whether ``on_task`` needs what is fitted; a model is then tested as the first client runs it."""
+        return False
+
     def install(self, task: Task, state: Tensors, rng: torch.Generator) -> tuple[Task, Tensors]:
         """Change the network that all sites train, and its weights: once, before anything else.
 

@@ -6,22 +6,20 @@ and on a deployed federation. A client takes its defence from its own copy of th
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from threading import Event
-from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
 from leakward.errors import LeakwardError
-from leakward.settings import tensor_fields
 from leakward.streams import stream
 from leakward.tape import Tape
 from leakward.training import sites
 from leakward.training.client import Client
 from leakward.training.evaluation import scores
 from leakward.training.exchange import Exchange, enrol
+from leakward.training.fitted import recall, remember
 from leakward.training.records import pack, state_of, unpack
 from leakward.training.results import RoundResult, TrainingResult
 from leakward.training.settings import Job
@@ -106,13 +104,12 @@ def _train(jobs: Sequence[Job], message: Message, context: Context) -> RecordDic
         )
     place, number = int(str(config["job"])), int(str(config["server-round"]))
     client = Client(jobs[place], _number(context))
-    fitted = _kept(context, f"{place}/fitted")
+    fitted = recall(context.state, f"{place}/fitted", client.job.defense)
     if fitted is None:
-        fitted = tensor_fields(client.prepare())
-        context.state[f"{place}/fitted"] = ArrayRecord({**fitted})
-    agreed: Any = client.job.defense
+        fitted = client.prepare()
+        remember(context.state, f"{place}/fitted", fitted)
     state = state_of(client.task, message.content.array_records["arrays"])
-    sent = client.train(state, number, replace(agreed, **fitted), _kept(context, f"{place}/private"))
+    sent = client.train(state, number, fitted, _kept(context, f"{place}/private"))
     context.state[f"{place}/private"] = ArrayRecord({**sent.private})
     return RecordDict({"arrays": pack(sent.state), "metrics": MetricRecord({"num-examples": sent.images})})
 
@@ -132,7 +129,8 @@ class _Training:
         data = sites.load(job.data)
         self.job, self.number, self.progress = job, number, progress
         task, self.state = sites.start(data, job)
-        self.task = job.defense.on_task(task)
+        defense = Client(job, 0).prepare() if job.defense.fits_task else job.defense
+        self.task = defense.on_task(task)
         self.images, self.labels = data.subset("test")
         self.exchange = Exchange(grid, job, nodes, stopped, self._heard)
         self.rounds: list[RoundResult] = []
