@@ -1,0 +1,94 @@
+"""Every defence against attackers who do and do not know it: runs benchmarks/defences.toml, writes docs/results/defences.md.
+
+The options are those of benchmarks/columns.py. The page names everything that was set otherwise than in the plan.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from scipy.stats import binomtest
+
+from benchmarks import columns
+from leakward import __version__
+
+LEVELS = ("unaware", "aware")
+CHANCE, SURE = 1 / 256, 0.05
+
+
+def main() -> None:
+    """Run what has not been run, and write the page."""
+    given = columns.arguments(__doc__ or "", "defences")
+    plan = columns.read(columns.HERE / "defences.toml", given.changes)
+    sections = [section(plan, column, summary) for column, summary in columns.run(plan, given)]
+    columns.write(given.page, [head(plan, given.changes, given.note), *sections])
+
+
+def head(plan: Mapping[str, Any], changes: Sequence[str], note: str) -> str:
+    """Return what the page says before its tables."""
+    federation, data = plan["federation"], plan["data"]
+    return f"""# What each defence protects, and what it costs
+
+Real images ({data["name"]}), labels {plan["audit"]["labels"]}, weights at their random start, the `ensemble` with
+{plan["attack"][0]["iterations"]} steps a member and public images. {columns.changed(changes)}Made by Leakward
+{__version__} with `python -m benchmarks.defence_table` from `benchmarks/defences.toml`, which has every setting.
+{note}
+Accuracy and macro F1 are those of a federation of {data["clients"]} clients after {federation["rounds"]} rounds of
+{federation["images"]} images each, which is short: the undefended row is what to compare with. Intervals are 95 %
+bootstrap intervals over updates. An image is identified if its reconstruction is nearer to it than to the other 255
+images of the site. A defence *protects* from an attacker who identifies no more images than guessing would (binomial test
+at 5 %), which says nothing of what else a picture may show."""
+
+
+def section(plan: Mapping[str, Any], column: Mapping[str, Any], summary: columns.Summary | None) -> str:
+    """Return one column as a Markdown table."""
+    if summary is None:
+        return f"## {column['title']}\n\nNot run."
+    updates = columns.tables(plan, column)["audit"]["victims"]
+    about = f"{updates} updates. {columns.mean_image(summary)}"
+    measured = [f"{words}, {level}" for level in LEVELS for words, _ in columns.MEASURES.values()]
+    names = ["defence", *measured, "accuracy", "F1", "epsilon", ""]
+    rows = [entries(row) for row in summary["defenses"]]
+    return "\n\n".join([f"## {column['title']}", about, columns.markdown(names, rows)])
+
+
+def entries(row: Mapping[str, Any]) -> list[str]:
+    """Return the entries of one defence."""
+    levels = row["levels"]
+    found = [
+        columns.interval(levels.get(level, {}).get(measure), form)
+        for level in LEVELS
+        for measure, (_, form) in columns.MEASURES.items()
+    ]
+    return [
+        row["defense"],
+        *found,
+        number(row["accuracy"]),
+        number(row["f1_macro"]),
+        number(row["epsilon"]),
+        verdict(row),
+    ]
+
+
+def verdict(row: Mapping[str, Any]) -> str:
+    """Return against whom a defence protects."""
+    leaks = {level: leaked(row, level) for level in LEVELS if level in row["levels"]}
+    if leaks["aware"]:
+        alone = not leaks.get("unaware", True)
+        return "protects only from the unaware" if alone else "does not protect"
+    return "protects" if not leaks.get("unaware") else "protects only from the aware: look closer"
+
+
+def leaked(row: Mapping[str, Any], level: str) -> bool:
+    """Return whether more images were identified than chance explains."""
+    images = row["victims"]
+    hits = round(row["levels"][level]["identified"]["mean"] * images)
+    return binomtest(hits, images, CHANCE, alternative="greater").pvalue < SURE
+
+
+def number(value: float | None) -> str:
+    """Return a number, or nothing."""
+    return "" if value is None else f"{value:.3f}"
+
+
+if __name__ == "__main__":
+    main()
