@@ -1,4 +1,4 @@
-"""Every defence against attackers who do and do not know it: runs benchmarks/defences.toml, writes docs/results/defences.md.
+"""Every defence, and attackers who do or do not know it: benchmarks/defences.toml made into docs/results/defences.md.
 
 The options are those of benchmarks/columns.py. The page names everything that was set otherwise than in the plan.
 """
@@ -35,8 +35,8 @@ Real images ({data["name"]}), labels {plan["audit"]["labels"]}, weights at their
 Accuracy and macro F1 are those of a federation of {data["clients"]} clients after {federation["rounds"]} rounds of
 {federation["images"]} images each, which is short: the undefended row is what to compare with. Intervals are 95 %
 bootstrap intervals over updates. An image is identified if its reconstruction is nearer to it than to the other 255
-images of the site. A defence *protects* from an attacker who identifies no more images than guessing would (binomial test
-at 5 %), which says nothing of what else a picture may show."""
+images of the site. A defence *protects* from an attacker who identifies no more images than guessing would (binomial
+test at 5 %), which says nothing of what else a picture may show."""
 
 
 def section(plan: Mapping[str, Any], column: Mapping[str, Any], summary: columns.Summary | None) -> str:
