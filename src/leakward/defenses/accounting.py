@@ -8,6 +8,7 @@ al. 2021, arXiv:2106.02848) one that is up to a fifth lower, unless epsilon is s
 
 import math
 import warnings
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -21,6 +22,8 @@ LEAST_NOISE = 1e-3
 """Noise multipliers below this prove nothing (epsilon in the millions after one step), and stall the accountants."""
 MOST_EPSILON = 50.0
 """Where Rényi divergences say more than this, the numerical accountant is not asked."""
+EPSILON_ERROR = 0.01
+"""That the numerical accountant may make, and adds; its own default."""
 DELTAS = (1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3)
 """Of the curve that bounds on reconstruction are read off."""
 
@@ -37,29 +40,44 @@ def gaussian_guarantee(noise_multiplier: float, sampling_rate: float, steps: int
     """
     if noise_multiplier < LEAST_NOISE:
         return None
-    setting = noise_multiplier, sampling_rate, steps
+    setting, deltas = (noise_multiplier, sampling_rate, steps), (delta, *DELTAS)
     with warnings.catch_warnings(action="ignore"):  # orders at an end of their list, and logarithms of 0 on the grid
-        by_rdp, by_prv = rdp_epsilon(*setting, delta), prv_epsilon(*setting, delta)
-        curve = tuple((min(rdp_epsilon(*setting, d), prv_epsilon(*setting, d)), d) for d in DELTAS)
-    epsilon, name = min((by_rdp, "RDP"), (by_prv, "PRV"))
+        by_rdp, by_prv = rdp_epsilons(*setting, deltas), prv_epsilons(*setting, deltas)
+    epsilon, name = min((by_rdp[0], "RDP"), (by_prv[0], "PRV"))
+    if not math.isfinite(epsilon):
+        return None
+    curve = tuple(zip(map(min, by_rdp[1:], by_prv[1:]), DELTAS, strict=True))
     return Guarantee(epsilon, delta, f"Opacus {name}, Poisson sampling, add or remove one image", curve)
 
 
-def rdp_epsilon(noise_multiplier: float, sampling_rate: float, steps: int, delta: float) -> float:
-    """Return epsilon by Rényi divergences."""
+def rdp_epsilons(noise_multiplier: float, sampling_rate: float, steps: int, deltas: Sequence[float]) -> list[float]:
+    """Return epsilon at every delta by Rényi divergences."""
     spent = _divergences(noise_multiplier, sampling_rate, steps)
-    epsilon, _ = rdp.get_privacy_spent(orders=ORDERS, rdp=spent, delta=delta)
-    return max(0.0, float(epsilon))
+    found = (rdp.get_privacy_spent(orders=ORDERS, rdp=spent, delta=delta)[0] for delta in deltas)
+    return [max(0.0, float(epsilon)) for epsilon in found]
 
 
-def prv_epsilon(noise_multiplier: float, sampling_rate: float, steps: int, delta: float) -> float:
-    """Return epsilon by numerical composition, an upper bound; infinity where its grid would overflow."""
-    if rdp_epsilon(noise_multiplier, sampling_rate, steps, delta) > MOST_EPSILON:
-        return math.inf
-    accountant = PRVAccountant()
+def prv_epsilons(noise_multiplier: float, sampling_rate: float, steps: int, deltas: Sequence[float]) -> list[float]:
+    """Return upper bounds of epsilon at every delta by one numerical composition; infinity where the grid fails."""
+    if max(rdp_epsilons(noise_multiplier, sampling_rate, steps, deltas)) > MOST_EPSILON:
+        return [math.inf] * len(deltas)
+    accountant = _Composition()
     accountant.history = [(noise_multiplier, sampling_rate, steps)]
-    epsilon = float(accountant.get_epsilon(delta))
-    return max(0.0, epsilon) if math.isfinite(epsilon) else math.inf
+    try:
+        found = accountant.epsilons(deltas)
+    except (RuntimeError, ValueError):  # Opacus's own checks of its grid
+        return [math.inf] * len(deltas)
+    return [max(0.0, epsilon) if math.isfinite(epsilon) else math.inf for epsilon in found]
+
+
+class _Composition(PRVAccountant):
+    """Opacus's accountant, asked for many deltas at once."""
+
+    def epsilons(self, deltas: Sequence[float]) -> list[float]:
+        """Return what ``get_epsilon`` does for the smallest delta, and read the others off the same distribution."""
+        error = min(deltas) / 1000
+        losses: Any = self._get_dprv(eps_error=EPSILON_ERROR, delta_error=error)
+        return [float(losses.compute_epsilon(delta, error, EPSILON_ERROR)[2]) for delta in deltas]
 
 
 @lru_cache
