@@ -7,6 +7,7 @@ import pytest
 from opacus.accountants import PRVAccountant, RDPAccountant
 from scipy.stats import norm
 
+from leakward.defenses import DPSGD
 from leakward.defenses.accounting import DELTAS, gaussian_guarantee, prv_epsilons, rdp_epsilons
 from leakward.federated import Guarantee
 
@@ -33,6 +34,16 @@ def test_the_tighter_accountant_is_taken_and_named():
     for epsilon, delta in found.curve:
         assert max(0.0, by_prv.get_epsilon(delta)) == pytest.approx(epsilon, abs=0.01)
     assert [delta for _, delta in found.curve] == [*DELTAS]
+
+
+@pytest.mark.parametrize(("noise", "rate", "rounds", "epochs"), [(1.5, 0.1, 12, 3), (0.9, 0.02, 40, 1)])
+def test_epsilon_of_a_training_is_that_of_opacus_stepped_round_by_round(noise, rate, rounds, epochs):
+    by_rdp, by_prv = RDPAccountant(), PRVAccountant()
+    for _ in range(rounds):
+        for accountant in (by_rdp, by_prv):
+            accountant.step(noise_multiplier=noise / math.sqrt(epochs), sample_rate=rate)
+    found = DPSGD(noise_multiplier=noise).guarantee(rate, rounds, 1e-5, epochs)
+    assert found.epsilon == pytest.approx(min(by_rdp.get_epsilon(1e-5), by_prv.get_epsilon(1e-5)), rel=1e-6)
 
 
 @pytest.mark.parametrize("noise", [0.0, 1e-300, 1e-9, 1e-6, 9e-4])

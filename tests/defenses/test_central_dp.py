@@ -27,5 +27,5 @@ def test_what_the_server_applies_has_its_noise_divided_among_the_clients(clients
         assert float(applied.std()) == pytest.approx(1.5 / clients, rel=0.01)
 
 
-def test_no_epsilon_is_stated_for_rounds():
+def test_against_the_server_nothing_is_proven():
     assert CentralDP().guarantee(0.1, 10, 1e-5) is None

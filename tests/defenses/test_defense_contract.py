@@ -225,6 +225,12 @@ def test_it_can_be_chained_with_noise(name, client):
     assert torch.isfinite(attack(client, Chain((make(name), noise)).replay(), plain, plain, "gradient", 2)).all()
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_whoever_states_an_epsilon_asks_for_the_sampling_it_is_for(name):
+    defense = make(name)
+    assert defense.poisson == (defense.guarantee(0.01, 2, 1e-3) is not None)
+
+
 def test_no_defence_stands_in_the_registry_under_another_name():
     assert registry.load("defenses", "none") is NoDefense
 

@@ -7,11 +7,11 @@ from opacus import GradSampleModule
 from opacus.optimizers import DPOptimizer
 from torch.func import grad
 
-from leakward.defenses import DPSGD, LearnablePerturbation, Pruning
+from leakward.defenses import ATS, DPSGD, LearnablePerturbation, Pruning, Soteria
 from leakward.defenses.accounting import gaussian_guarantee
 from leakward.defenses.dp_sgd import noise_power
 from leakward.errors import PlanError
-from leakward.federated import Chain, LocalTraining, client_update
+from leakward.federated import Chain, LocalTraining, Sample, client_round, client_update
 from leakward.tape import Tape
 from leakward.types import generator
 
@@ -54,9 +54,8 @@ def test_without_noise_it_is_the_loop_over_micro_batches(lenet, bound):
     torch.testing.assert_close(send(lenet, DPSGD(bound, 0.0), Tape()), expected)
 
 
-@pytest.mark.filterwarnings("ignore:Full backward hook")  # Opacus, on an input that needs no gradient
-@pytest.mark.parametrize("noise_multiplier", [0.0, 1.3])
-def test_one_step_equals_opacus_given_the_same_noise(lenet, bound, noise_multiplier):
+def opacus(lenet, bound, noise_multiplier, images, labels, expected):
+    """Return the gradient of Opacus on a batch of which so many images were expected."""
     model = copy.deepcopy(lenet.task.model)
     model.load_state_dict(lenet.state)
     wrapped = GradSampleModule(model.train())
@@ -64,14 +63,55 @@ def test_one_step_equals_opacus_given_the_same_noise(lenet, bound, noise_multipl
         torch.optim.SGD(wrapped.parameters(), lr=1.0),
         noise_multiplier=noise_multiplier,
         max_grad_norm=bound,
-        expected_batch_size=4,
+        expected_batch_size=expected,
         generator=generator(11),
     )
-    torch.nn.functional.cross_entropy(wrapped(lenet.images), lenet.labels).backward()
+    torch.nn.functional.cross_entropy(wrapped(images), labels).backward()
     optimizer.pre_step()
+    return {key.removeprefix("_module."): value.grad for key, value in wrapped.named_parameters()}
+
+
+def send_sample(client, defense, tape, steps, size, recipe=GRADIENT):
+    """Return the message of a client with all images, of which ``steps`` are in the round."""
+    sample = Sample(tuple(torch.tensor(step, dtype=torch.long) for step in steps), size, 4)
+    result = client_round(client.task, client.state, client.images, client.labels, recipe, defense, tape, sample=sample)
+    assert result.update.images == 4
+    return result.update.tensors
+
+
+@pytest.mark.filterwarnings("ignore:Full backward hook")  # Opacus, on an input that needs no gradient
+@pytest.mark.parametrize("noise_multiplier", [0.0, 1.3])
+def test_one_step_equals_opacus_given_the_same_noise(lenet, bound, noise_multiplier):
     ours = send(lenet, DPSGD(bound, noise_multiplier), Tape(generator(11)))
-    theirs = {key.removeprefix("_module."): value.grad for key, value in wrapped.named_parameters()}
+    theirs = opacus(lenet, bound, noise_multiplier, lenet.images, lenet.labels, 4)
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:Full backward hook")
+@pytest.mark.parametrize("drawn", [[0, 2, 3], [1]])
+def test_a_poisson_sample_equals_opacus_with_the_expected_size(lenet, bound, drawn):
+    ours = send_sample(lenet, DPSGD(bound, 1.3), Tape(generator(11)), [drawn], size=2.5)
+    theirs = opacus(lenet, bound, 1.3, lenet.images[drawn], lenet.labels[drawn], 2.5)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_an_empty_step_is_noise_alone(lenet):
+    tape = Tape(generator(0))
+    sent = send_sample(lenet, DPSGD(2.0, 3.0), tape, [[]], size=1.5)
+    torch.testing.assert_close(list(sent.values()), [2.0 * 3.0 / 1.5 * noise for noise in tape.values])
+    silent = send_sample(lenet, DPSGD(2.0, 0.0), Tape(), [[]], size=1.5)
+    assert all((value == 0).all() for value in silent.values())
+
+
+def test_local_steps_on_samples_are_those_of_a_loop(lenet, bound):
+    """The second step is empty, so that it leaves the weights where they are."""
+    recipe = LocalTraining(share="update", batch_images=4, minibatch=2, learning_rate=0.1)
+    sent = send_sample(lenet, DPSGD(bound, 0.0), Tape(), [[3, 0, 1], [], [2]], 2.0, recipe)
+    state = lenet.state
+    for step in ([3, 0, 1], [2]):
+        moved = send_sample(lenet._replace(state=state), DPSGD(bound, 0.0), Tape(), [step], 2.0)
+        state = {name: state[name] - 0.1 * value for name, value in moved.items()}
+    torch.testing.assert_close(sent, {name: value - state[name] for name, value in lenet.state.items()})
 
 
 def test_every_step_of_local_training_is_clipped(lenet):
@@ -85,10 +125,20 @@ def test_epsilon_does_not_depend_on_the_clipping_norm():
     assert found[0] == found[1] == gaussian_guarantee(1.1, 0.02, 500, 1e-5)
 
 
+def test_local_epochs_add_up_to_one_mechanism_with_less_noise():
+    """T steps with all images are exactly Gaussian: one round of four epochs proves what four rounds of one do."""
+    one, four = DPSGD(1.0, 2.0).guarantee(1.0, 1, 1e-5, epochs=4), DPSGD(1.0, 2.0).guarantee(1.0, 4, 1e-5)
+    assert one.epsilon == pytest.approx(four.epsilon, abs=0.05)
+    assert one == gaussian_guarantee(1.0, 1.0, 1, 1e-5)
+
+
 def test_no_noise_and_mixed_images_prove_nothing():
     assert DPSGD(1.0, 0.0).guarantee(0.1, 10, 1e-5) is None
     assert DPSGD(1.0, 1e-6).guarantee(0.1, 10, 1e-5) is None
-    assert Chain((DPSGD(), LearnablePerturbation())).guarantee(0.1, 10, 1e-5) is None
+    assert DPSGD(1.0, 0.01).guarantee(0.1, 10, 1e-5, epochs=101) is None
+    for mixing in (LearnablePerturbation(), Soteria(), ATS(candidates=2)):
+        assert Chain((DPSGD(), mixing)).guarantee(0.1, 10, 1e-5) is None
+    assert Chain((ATS(), DPSGD())).guarantee(0.1, 10, 1e-5) == DPSGD().guarantee(0.1, 10, 1e-5)
     assert Chain((DPSGD(), Pruning())).guarantee(0.1, 10, 1e-5) == DPSGD().guarantee(0.1, 10, 1e-5)
 
 

@@ -1,8 +1,10 @@
 import pytest
 import torch
 
-from leakward.defenses import Clipping, LocalDP
+from leakward.defenses import Clipping, LocalDP, TopK
+from leakward.defenses.accounting import gaussian_guarantee
 from leakward.defenses.vectors import shrink
+from leakward.federated import Chain
 from leakward.tape import Tape
 from leakward.types import generator
 
@@ -32,5 +34,16 @@ def test_the_attacker_of_local_noise_replays_the_clipping_and_shrinks():
     assert all(torch.equal(found.weight[name], expected.weight[name]) for name in MESSAGE)
 
 
-def test_no_epsilon_is_stated_for_rounds():
-    assert LocalDP().guarantee(0.1, 10, 1e-5) is None
+def test_two_messages_are_two_bounds_apart_whatever_the_local_steps():
+    """Half the noise per unit of what an image can change; that it is in several steps of a round changes nothing."""
+    found = LocalDP(max_norm=7.0, noise_multiplier=3.0).guarantee(0.1, 10, 1e-5, epochs=4)
+    assert found == gaussian_guarantee(1.5, 0.1, 10, 1e-5)
+    far = {"v": torch.tensor([9.0])}, {"v": torch.tensor([-9.0])}
+    one, other = (LocalDP(2.0, 0.0).on_update(message, {}, Tape(generator(0)))[0]["v"] for message in far)
+    assert float(one - other) == pytest.approx(2 * 2.0)
+    assert LocalDP(noise_multiplier=0.0).guarantee(0.1, 10, 1e-5) is None
+
+
+def test_a_memory_before_the_noise_leaves_no_proof_and_one_after_it_does():
+    assert Chain((TopK(), LocalDP())).guarantee(0.1, 10, 1e-5) is None
+    assert Chain((LocalDP(), TopK())).guarantee(0.1, 10, 1e-5) == LocalDP().guarantee(0.1, 10, 1e-5)

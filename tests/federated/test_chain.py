@@ -90,7 +90,7 @@ class PerImage(Defense):
     def per_example(self) -> bool:
         return True
 
-    def on_example_gradients(self, gradients, tape):
+    def on_example_gradients(self, gradients, images, tape):
         return {name: value.sum(0) for name, value in gradients.items()}
 
 
@@ -126,11 +126,27 @@ class Proven(Defense):
 
     epsilon: float
 
-    def guarantee(self, sampling_rate, steps, delta):
-        return Guarantee(self.epsilon * steps, delta, f"rate {sampling_rate}")
+    poisson = True
+
+    def guarantee(self, sampling_rate, rounds, delta, epochs=1):
+        return Guarantee(self.epsilon * rounds * epochs, delta, f"rate {sampling_rate}")
 
     def replay(self):
         return NoDefense()
+
+
+@dataclass(frozen=True)
+class Mixing(Defense):
+    """Let one image change what is done to another."""
+
+    mixes_images = True
+
+
+@dataclass(frozen=True)
+class Remembering(Defense):
+    """Send in one round what was kept back in another."""
+
+    carries_over = True
 
 
 RECIPE = LocalTraining(share="update", batch_images=4, minibatch=2, learning_rate=0.1)
@@ -238,6 +254,20 @@ def test_evidence_of_nothing_is_the_message_fully_trusted():
 def test_the_strongest_proof_counts():
     assert Chain((NoDefense(), Affine("update", *FIRST))).guarantee(0.1, 3, 1e-5) is None
     assert Chain((Proven(2.0), NoDefense(), Proven(1.5))).guarantee(0.1, 3, 1e-5) == Guarantee(4.5, 1e-5, "rate 0.1")
+
+
+def test_a_part_that_mixes_images_voids_every_proof():
+    for parts in ((Proven(2.0), Mixing()), (Mixing(), Proven(2.0))):
+        assert Chain(parts).guarantee(0.1, 3, 1e-5) is None
+        assert not Chain(parts).poisson
+    assert Chain((NoDefense(), Proven(2.0))).poisson
+    assert not Chain((NoDefense(),)).poisson
+
+
+def test_a_memory_of_images_voids_the_proofs_of_the_parts_behind_it():
+    assert Chain((Proven(2.0), Remembering())).guarantee(0.1, 3, 1e-5) == Guarantee(6.0, 1e-5, "rate 0.1")
+    assert Chain((Remembering(), Proven(2.0))).guarantee(0.1, 3, 1e-5) is None
+    assert Chain((NoDefense(), Chain((Remembering(),)), Proven(2.0))).guarantee(0.1, 3, 1e-5) is None
 
 
 def test_what_an_aware_attacker_replays_comes_from_every_part():

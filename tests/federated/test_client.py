@@ -265,7 +265,7 @@ def test_mean_of_per_image_gradients_is_the_gradient(factory, recipe):
 class Loudest(PerImage):
     """Send the gradient of the image whose gradient is longest in the class biases."""
 
-    def on_example_gradients(self, gradients: Tensors, tape: Tape) -> Tensors:
+    def on_example_gradients(self, gradients: Tensors, images: float, tape: Tape) -> Tensors:
         longest = gradients["predictor.1.bias"].norm(dim=1).argmax()
         return {name: value[longest] for name, value in gradients.items()}
 

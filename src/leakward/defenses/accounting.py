@@ -16,6 +16,7 @@ from opacus.accountants import PRVAccountant, RDPAccountant
 from opacus.accountants.analysis import rdp
 
 from leakward.federated import Guarantee
+from leakward.fields import check, whole
 
 ORDERS = [*RDPAccountant.DEFAULT_ALPHAS, 128, 256, 512]
 LEAST_NOISE = 1e-3
@@ -26,6 +27,17 @@ EPSILON_ERROR = 0.01
 """That the numerical accountant may make, and adds; its own default."""
 DELTAS = (1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3)
 """Of the curve that bounds on reconstruction are read off."""
+
+
+def check_exposure(owner: object, sampling_rate: float, rounds: int, delta: float, epochs: int) -> None:
+    """Raise ``PlanError`` for what is out of the ranges that ``Defense.guarantee`` gives."""
+    check(
+        owner,
+        ("sampling_rate", sampling_rate, "a number in (0, 1]", 0 < sampling_rate <= 1),
+        whole("rounds", rounds),
+        ("delta", delta, "a number in (0, 1)", 0 < delta < 1),
+        whole("epochs", epochs),
+    )
 
 
 @lru_cache

@@ -55,6 +55,11 @@ class ATS(Defense):
         expected = f"numbers from 0 to {len(NUMBERED) - 1} joined by '-', and several such by '+'"
         check(self, ("policy", self.policy, expected, _valid(self.policy)), whole("candidates", self.candidates, 0))
 
+    @property
+    def mixes_images(self) -> bool:
+        """Return whether the policy is searched on the images, so that each changes what is done to the others."""
+        return self.candidates > 0
+
     def prepare(self, task: Task, data: Dataset, rng: torch.Generator) -> Defense:
         """Search if asked to, and return a copy with the policy that was found."""
         if not self.candidates:

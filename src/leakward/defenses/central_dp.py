@@ -11,8 +11,11 @@
 
 It protects against those who see the model that comes out, and not against the server, which sees g_i' before any
 noise. The attacker of an audit is the server, and replays the clipping. Where accuracy is measured, the server's noise
-is added: one site's messages stand for the mean of N clients. No epsilon is stated, because ``guarantee`` counts local
-steps on samples of images, not rounds with samples of clients.
+is added: one site's messages stand for the mean of N clients.
+
+No epsilon is stated, because against the server there is none. Against those who see the models alone, a round is one
+Gaussian mechanism of multiplier s for a client whose message counts or is zero, in a mean of N equal weights. Other
+weights, and strategies that do more than take a mean, break that.
 
 What differs from the paper: all N clients take part in every round with equal weight, where they sample them.
 """

@@ -8,29 +8,28 @@
 | s | ``noise_multiplier`` |
 | b | images of the step |
 
-The norm of an image's gradient runs over all trained tensors together. Epsilon is for Poisson sampling and neighbours
-that differ in one image: every image is in a step with probability ``sampling_rate``, and b is the expected number,
-which a simulated step takes to be the number it has. Naming the true number of each step, as a client with FedAvg's
-weighting does, is outside that proof.
-
-What the noise proves is computed in ``accounting``.
+The norm of an image's gradient runs over all trained tensors together. Trainings draw the images by Poisson sampling,
+and b is the expected number of a step; what that proves over all steps and rounds is derived in ``federated.sampling``
+and computed in ``accounting``. The unit is one image. A round that an audit attacks has the images that it is given,
+and takes b to be their number.
 
 An attacker who knows of it replays the clipping without noise, and shrinks what the noise explains in each tensor.
 
 What differs from Opacus: no 1e-6 is added to the norm, so that a gradient shorter than C stays exactly what it is.
 """
 
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 
 from torch import Tensor
 from torch.func import vmap
 
-from leakward.defenses.accounting import gaussian_guarantee
+from leakward.defenses.accounting import check_exposure, gaussian_guarantee
 from leakward.defenses.vectors import clip, shrink
 from leakward.federated import Defense, Evidence, Guarantee, LocalTraining
 from leakward.federated.defense import SINGLE_GRADIENT
-from leakward.fields import check, not_negative, positive, whole
+from leakward.fields import check, not_negative, positive
 from leakward.tape import Tape
 from leakward.types import Tensors
 
@@ -59,26 +58,23 @@ class DPSGD(Defense):
         """Return that per-image gradients are needed."""
         return True
 
-    def on_example_gradients(self, gradients: Tensors, tape: Tape) -> Tensors:
-        """Clip each image's gradient, add them up, add noise, and divide by their number."""
+    @property
+    def poisson(self) -> bool:
+        """Return that the images of a step are drawn so."""
+        return True
+
+    def on_example_gradients(self, gradients: Tensors, images: float, tape: Tape) -> Tensors:
+        """Clip each image's gradient, add them up, add noise, and divide by the number that is expected."""
         clipped = vmap(partial(clip, max_norm=self.max_grad_norm))(gradients)
-        return {name: self._noisy(value.sum(0), tape) / len(value) for name, value in clipped.items()}
+        return {name: self._noisy(value.sum(0), tape) / images for name, value in clipped.items()}
 
-    def guarantee(self, sampling_rate: float, steps: int, delta: float) -> Guarantee | None:
-        """Return epsilon at ``delta``; None without noise, or with so little that it proves nothing.
+    def guarantee(self, sampling_rate: float, rounds: int, delta: float, epochs: int = 1) -> Guarantee | None:
+        """Return epsilon for one image; None without noise, or with so little that it proves nothing.
 
-        Args:
-            sampling_rate: Probability that an image is in a step, in (0, 1].
-            steps: Over all rounds.
-            delta: In (0, 1).
+        The steps of a round that an image is in, one in each epoch, are one Gaussian mechanism with less noise.
         """
-        check(
-            self,
-            ("sampling_rate", sampling_rate, "a number in (0, 1]", 0 < sampling_rate <= 1),
-            whole("steps", steps),
-            ("delta", delta, "a number in (0, 1)", 0 < delta < 1),
-        )
-        return gaussian_guarantee(self.noise_multiplier, sampling_rate, steps, delta)
+        check_exposure(self, sampling_rate, rounds, delta, epochs)
+        return gaussian_guarantee(self.noise_multiplier / math.sqrt(epochs), sampling_rate, rounds, delta)
 
     def replay(self) -> Defense:
         """Replay the clipping."""

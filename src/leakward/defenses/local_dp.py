@@ -7,22 +7,26 @@
 | C | ``max_norm`` |
 | s | ``noise_multiplier`` |
 
-The norm runs over all trained tensors together. The unit of privacy is the whole message of a client: one round is one
-call of the Gaussian mechanism, whose sensitivity is C if neighbours differ in whether the client takes part, and 2 C if
-all of its images may be others. ``guarantee`` counts local steps on samples of images, not rounds, so that it states no
-epsilon.
+The norm runs over all trained tensors together. Whatever a client trains on, two messages before the noise are at most
+2 C apart: one round is one call of the Gaussian mechanism with the multiplier s / 2, however many local steps it had.
+
+Per image, which is the unit of ``guarantee``, that mechanism works on a Poisson sample (``federated.sampling``): a
+round in which the image is not drawn says nothing of it. Per client, where all of its images may be others, every round
+counts, which is ``guarantee`` at the rate 1. That a server draws a client only now and then makes neither smaller,
+because the server that is guarded against knows whom it drew.
 
 An attacker who knows of it replays the clipping without noise, and shrinks what the noise explains in each tensor.
 
 What differs from the paper: they clip the weights, here it is their change; they derive the noise from epsilon, here it
-is given.
+is given; their sensitivity is smaller by the number of images, as if trained weights were an average over images.
 """
 
 from dataclasses import dataclass
 
+from leakward.defenses.accounting import check_exposure, gaussian_guarantee
 from leakward.defenses.clipping import Clipping
 from leakward.defenses.vectors import clip, shrink
-from leakward.federated import Defense, Evidence, LocalTraining
+from leakward.federated import Defense, Evidence, Guarantee, LocalTraining
 from leakward.federated.defense import SINGLE_GRADIENT
 from leakward.fields import check, not_negative, positive
 from leakward.tape import Tape
@@ -44,11 +48,21 @@ class LocalDP(Defense):
     def __post_init__(self) -> None:
         check(self, positive("max_norm", self.max_norm), not_negative("noise_multiplier", self.noise_multiplier))
 
+    @property
+    def poisson(self) -> bool:
+        """Return that the images of a round are drawn so."""
+        return True
+
     def on_update(self, message: Tensors, private: Tensors, tape: Tape) -> tuple[Tensors, Tensors]:
         """Clip the message and add the noise."""
         std = self.noise_multiplier * self.max_norm
         clipped = clip(message, self.max_norm)
         return {n: value + std * tape.normal(tuple(value.shape), value) for n, value in clipped.items()}, private
+
+    def guarantee(self, sampling_rate: float, rounds: int, delta: float, epochs: int = 1) -> Guarantee | None:
+        """Return epsilon for one image; None without noise, or with so little that it proves nothing."""
+        check_exposure(self, sampling_rate, rounds, delta, epochs)
+        return gaussian_guarantee(self.noise_multiplier / 2, sampling_rate, rounds, delta)
 
     def replay(self) -> Defense:
         """Replay the clipping."""

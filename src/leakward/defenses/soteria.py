@@ -53,6 +53,11 @@ class Soteria(Defense):
     def __post_init__(self) -> None:
         check(self, ("ratio", self.ratio, "a number in [0, 1)", 0 <= self.ratio < 1))
 
+    @property
+    def mixes_images(self) -> bool:
+        """Return that all images choose the columns that each loses."""
+        return True
+
     def on_gradient(self, task: Task, parameters: Tensors, step: Step, gradient: Tensors, tape: Tape) -> Tensors:
         """Zero the chosen columns."""
         del tape

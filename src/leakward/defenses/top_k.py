@@ -44,6 +44,11 @@ class TopK(Defense):
     def __post_init__(self) -> None:
         check(self, ("keep", self.keep, "a number in (0, 1]", 0 < self.keep <= 1))
 
+    @property
+    def carries_over(self) -> bool:
+        """Return that what is kept back comes in a later round."""
+        return True
+
     def start_private(self, task: Task, state: Tensors, tape: Tape) -> Tensors:
         """Start with nothing kept back."""
         del tape

@@ -15,4 +15,8 @@ from leakward.federated.recipe import LocalTraining as LocalTraining
 from leakward.federated.recipe import Share as Share
 from leakward.federated.rounds import Round as Round
 from leakward.federated.rounds import run_round as run_round
+from leakward.federated.sampling import Sample as Sample
+from leakward.federated.sampling import draw_sample as draw_sample
+from leakward.federated.sampling import poisson_sample as poisson_sample
+from leakward.federated.sampling import proven as proven
 from leakward.federated.update import Update as Update

@@ -44,6 +44,16 @@ class Chain(Defense):
         """Return whether some part's task needs fitting."""
         return any(part.fits_task for part in self.parts)
 
+    @property
+    def carries_over(self) -> bool:
+        """Return whether some part does."""
+        return any(part.carries_over for part in self.parts)
+
+    @property
+    def poisson(self) -> bool:
+        """Return whether some part asks for it, and none voids what it proves."""
+        return not self.mixes_images and any(part.poisson for part in self.parts)
+
     def install(self, task: Task, state: Tensors, rng: torch.Generator) -> tuple[Task, Tensors]:
         """Let every part change the network."""
         return reduce(lambda made, part: part.install(*made, rng), self.parts, (task, state))
@@ -83,10 +93,10 @@ class Chain(Defense):
         """Let every part change the loss."""
         return reduce(lambda value, part: part.on_objective(task, value), self.parts, objective)
 
-    def on_example_gradients(self, gradients: Tensors, tape: Tape) -> Tensors:
+    def on_example_gradients(self, gradients: Tensors, images: float, tape: Tape) -> Tensors:
         """Hand the per-image gradients to the part that asked for them."""
         part = next(part for part in self.parts if part.per_example)
-        return part.on_example_gradients(gradients, tape)
+        return part.on_example_gradients(gradients, images, tape)
 
     def on_gradient(self, task: Task, parameters: Tensors, step: Step, gradient: Tensors, tape: Tape) -> Tensors:
         """Let every part change the step's gradient."""
@@ -100,12 +110,16 @@ class Chain(Defense):
         """Let every part change the mean."""
         return reduce(lambda value, part: part.on_aggregate(value, tape), self.parts, mean)
 
-    def guarantee(self, sampling_rate: float, steps: int, delta: float) -> Guarantee | None:
-        """Return the smallest epsilon that one part alone proves; None if some part mixes images."""
+    def guarantee(self, sampling_rate: float, rounds: int, delta: float, epochs: int = 1) -> Guarantee | None:
+        """Return the smallest epsilon that one part alone proves, none before it carrying images over."""
         if self.mixes_images:
             return None
-        proven = [g for part in self.parts if (g := part.guarantee(sampling_rate, steps, delta))]
-        return min(proven, key=lambda g: g.epsilon) if proven else None
+        alone = (
+            part.guarantee(sampling_rate, rounds, delta, epochs)
+            for place, part in enumerate(self.parts)
+            if not any(before.carries_over for before in self.parts[:place])
+        )
+        return min((g for g in alone if g), key=lambda g: g.epsilon, default=None)
 
     def public(self) -> Defense:
         """Leave out of every part what has to stay with the client."""

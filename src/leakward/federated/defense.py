@@ -95,7 +95,17 @@ class Defense:
 
     @property
     def mixes_images(self) -> bool:
-        """Return whether one image changes what another's gradient is, so that bounding each proves nothing."""
+        """Return whether one image changes another's gradient, or what is done to it: bounding each proves nothing."""
+        return False
+
+    @property
+    def carries_over(self) -> bool:
+        """Return whether images of earlier rounds enter a message past whatever noise other parts of a chain add."""
+        return False
+
+    @property
+    def poisson(self) -> bool:
+        """Return whether what it proves needs Poisson sampling: each image in a round by a coin toss of its own."""
         return False
 
     @property
@@ -146,10 +156,16 @@ class Defense:
         del task
         return objective
 
-    def on_example_gradients(self, gradients: Tensors, tape: Tape) -> Tensors:
-        """Turn per-image gradients, each (b *shape), into the gradient of the step; only if ``per_example``."""
+    def on_example_gradients(self, gradients: Tensors, images: float, tape: Tape) -> Tensors:
+        """Turn per-image gradients into the gradient of the step; only if ``per_example``.
+
+        Args:
+            gradients: Each (b *shape); where Poisson sampling drew no image, one that is zero.
+            images: By which a sum is divided: b, or under Poisson sampling the number that is expected.
+            tape: Randomness of the round.
+        """
         del tape
-        return {name: value.mean(0) for name, value in gradients.items()}
+        return {name: value.sum(0) / images for name, value in gradients.items()}
 
     def on_gradient(self, task: Task, parameters: Tensors, step: Step, gradient: Tensors, tape: Tape) -> Tensors:
         """Change the gradient of a step."""
@@ -166,9 +182,16 @@ class Defense:
         del tape
         return mean
 
-    def guarantee(self, sampling_rate: float, steps: int, delta: float) -> Guarantee | None:
-        """Return what is proven for ``steps`` steps, each on a Poisson sample; None where nothing is."""
-        del sampling_rate, steps, delta
+    def guarantee(self, sampling_rate: float, rounds: int, delta: float, epochs: int = 1) -> Guarantee | None:
+        """Return what is proven for every image; None where nothing is.
+
+        Args:
+            sampling_rate: Probability that an image is in a round, in (0, 1], by a coin toss of its own (``poisson``).
+            rounds: Messages that are sent, at least 1.
+            delta: In (0, 1).
+            epochs: Local steps of a round that an image of the round is in, at least 1.
+        """
+        del sampling_rate, rounds, delta, epochs
         return None
 
     def public(self) -> "Defense":
