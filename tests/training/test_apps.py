@@ -16,9 +16,10 @@ from leakward.defenses import (
     Clipping,
     GaussianNoise,
     LearnablePerturbation,
+    LocalDP,
 )
 from leakward.errors import LeakwardError, PlanError
-from leakward.federated import Chain, Defense, LocalTraining, NoDefense, client_update
+from leakward.federated import Chain, Defense, LocalTraining, NoDefense, client_round, poisson_sample
 from leakward.models import build_task, initial_state
 from leakward.streams import stream
 from leakward.tape import Tape
@@ -37,11 +38,14 @@ def start(made):
 
 
 def update(made, state, client, number):
-    """Return what ``client_update`` says that a client sends."""
+    """Return what the simulator says that a client sends."""
     data, task, _ = start(made)
     index = sites.shares(data, made.data)[client]
     tape = Tape(stream("round", repr(made.defense), made.seed, client, number))
-    return client_update(task, state, data.images[index], data.labels[index], made.recipe, made.defense, tape)
+    recipe, rng = made.recipe_of(len(index)), stream("batch", made.seed, client, number)
+    sample = poisson_sample(len(index), recipe, rng) if made.defense.poisson else None
+    own = data.images[index], data.labels[index]
+    return client_round(task, state, *own, recipe, made.defense, tape, sample=sample).update
 
 
 def equal(one, other):
@@ -56,7 +60,10 @@ def test_one_client_and_one_round_are_one_client_update(data):
     equal(found.state, {name: value - sent.tensors[name] for name, value in state.items()})
 
 
-@pytest.mark.parametrize("defense", [NoDefense(), GaussianNoise(std=0.01), DPSGD()], ids=lambda d: type(d).__name__)
+DEFENSES = [NoDefense(), GaussianNoise(std=0.01), DPSGD(), LocalDP(noise_multiplier=0.01)]
+
+
+@pytest.mark.parametrize("defense", DEFENSES, ids=lambda d: type(d).__name__)
 def test_many_rounds_are_a_slow_loop_without_flower(data, defense):
     made = job(data, clients=3, rounds=3, defense=defense)
     [found] = run(made)
@@ -197,6 +204,25 @@ def test_images_of_a_round_are_drawn_afresh_and_alike_for_every_defence(data):
     assert len(found.rounds) == 2
 
 
+@pytest.mark.parametrize("share", ["gradient", "update"])
+def test_with_a_proof_the_images_of_a_round_are_a_poisson_sample(data, share):
+    """Reported are those agreed, whatever number was drawn; few enough that some rounds have none."""
+    from leakward.training.client import Client
+
+    recipe = replace(RECIPE, share=share, minibatch=1)
+    made = job(data, clients=2, images=2, rounds=30, recipe=recipe, defense=DPSGD())
+    client = Client(made, 0)
+    samples = [client.sample(number) for number in range(1, 31)]
+    sizes = [sum(map(len, sample.steps)) for sample in samples]
+    assert {0, 1, 2, 3} <= {*sizes}
+    state = sites.start(client.data, made)[1]
+    for number in (1, 1 + sizes.index(0), 1 + sizes.index(3)):
+        sent = client.train(state, number, made.defense, None)
+        assert sent.images == 2
+        assert all(torch.isfinite(value).all() and not torch.equal(value, state[n]) for n, value in sent.state.items())
+    assert Client(replace(made, defense=GaussianNoise()), 0).sample(1) is None
+
+
 def test_dirichlet_clients_have_different_classes_and_all_images(data):
     made = job(data, clients=4, alpha=0.1)
     whole, _, _ = start(made)
@@ -210,7 +236,6 @@ def test_dirichlet_clients_have_different_classes_and_all_images(data):
 
 def test_private_helpers_and_fitted_tensors_go_from_round_to_round(data):
     """Two rounds are those of a loop that prepares once and carries the decoder, which never leaves the client."""
-    from leakward.federated import client_round
     from leakward.training.client import apply_update
 
     defense = LearnablePerturbation(coefficient=0.1)

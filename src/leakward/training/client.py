@@ -7,7 +7,7 @@ import torch
 
 from leakward.data import Dataset
 from leakward.errors import DataError
-from leakward.federated import Defense, LocalTraining, Update, client_round
+from leakward.federated import Defense, LocalTraining, Sample, Update, client_round, draw_sample
 from leakward.models import Task
 from leakward.streams import stream
 from leakward.tape import Tape
@@ -22,7 +22,7 @@ class Trained:
 
     Attributes:
         state: Parameters and buffers to send back.
-        images: Number of images behind them.
+        images: Number of images behind them; with Poisson sampling the agreed one, not the one drawn.
         private: The defence's helpers, which it keeps.
     """
 
@@ -67,14 +67,24 @@ class Client:
         """Return the defence fitted on this client's images."""
         return sites.prepare(self.job.defense, self.task, self.data, self.job.seed, self.number)
 
+    @cached_property
+    def recipe(self) -> LocalTraining:
+        """Return what this client does in a round."""
+        return self.job.recipe_of(len(self.data.splits["train"]))
+
     def batch(self, number: int) -> Batch:
-        """Return the images of round ``number``: all, or a random part that is the same for every defence."""
+        """Return the images of round ``number`` without Poisson sampling: all, or as many as agreed, drawn afresh."""
         images, labels = self.data.subset("train")
-        most = self.job.federation.images
-        if not most or most >= len(images):
+        agreed = self.recipe.batch_images
+        if agreed == len(images):
             return Batch(images, labels)
-        index = torch.randperm(len(images), generator=stream("batch", self.job.seed, self.number, number))[:most]
+        index = torch.randperm(len(images), generator=self._choice(number))[:agreed]
         return Batch(images[index], labels[index])
+
+    def sample(self, number: int) -> Sample | None:
+        """Return the images of round ``number`` by Poisson sampling, if that is what the defence needs."""
+        count = len(self.data.splits["train"])
+        return draw_sample(self.task, self.recipe, self.job.defense, count, self._choice(number))
 
     def train(self, state: Tensors, number: int, defense: Defense, private: Tensors | None) -> Trained:
         """Train for round ``number`` from the server's weights.
@@ -88,11 +98,15 @@ class Client:
         Raises:
             DefenseError: If the defence cannot be applied.
         """
-        batch = self.batch(number)
-        recipe = replace(self.job.recipe, batch_images=len(batch))
+        sample = self.sample(number)
+        batch = self.batch(number) if sample is None else Batch(*self.data.subset("train"))
         tape = Tape(stream("round", repr(self.job.defense), self.job.seed, self.number, number))
-        done = client_round(self.task, state, batch.images, batch.labels, recipe, defense, tape, private)
-        return Trained(apply_update(state, done.update, recipe), done.update.images, done.private)
+        done = client_round(self.task, state, batch.images, batch.labels, self.recipe, defense, tape, private, sample)
+        return Trained(apply_update(state, done.update, self.recipe), done.update.images, done.private)
+
+    def _choice(self, number: int) -> torch.Generator:
+        """Return the randomness that chooses the images of a round, the same for every defence."""
+        return stream("batch", self.job.seed, self.number, number)
 
 
 def apply_update(state: Tensors, update: Update, recipe: LocalTraining) -> Tensors:

@@ -1,7 +1,7 @@
 """What a federation trains: a ``Job``, and the tables ``[data]``, ``[model]`` and ``[federation]`` of a plan."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from leakward.federated import Defense, LocalTraining
 from leakward.fields import check, positive, whole
@@ -96,3 +96,7 @@ class Job:
     defense: Defense
     federation: FederationSettings
     seed: int = 0
+
+    def recipe_of(self, images: int) -> LocalTraining:
+        """Return the recipe of a client with so many images; its ``batch_images`` are those agreed for a round."""
+        return replace(self.recipe, batch_images=min(self.federation.images or images, images))
