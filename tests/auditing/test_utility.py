@@ -12,9 +12,9 @@ from torch.testing import assert_close
 
 from leakward.auditing import audit, make_plan
 from leakward.auditing.site import open_site
-from leakward.auditing.utility import predict, train
-from leakward.defenses import DPSGD, CentralDP
-from leakward.federated import NoDefense
+from leakward.auditing.utility import guarantee, predict, train
+from leakward.defenses import ATS, DPSGD, CentralDP
+from leakward.federated import Chain, NoDefense, client_round
 from leakward.models import build_task
 from leakward.streams import stream
 
@@ -63,7 +63,7 @@ def test_without_a_defence_it_is_the_loop_of_a_textbook(data, optimizer):
     right = module((tests - 0.5) / 0.5).argmax(1) == truth
     assert found.scores[-1].accuracy == pytest.approx(float(right.double().mean()))
     assert len(found.scores) == 3
-    assert found.guarantee is None
+    assert guarantee(plan, site, NoDefense()) is None
 
 
 def test_it_learns_what_can_be_learned(data):
@@ -87,9 +87,29 @@ def test_the_defence_is_on_during_training(defense, data):
     assert all(not torch.equal(none.state[n], noisy.state[n]) for n in none.state)
 
 
+@pytest.mark.parametrize("defense", [DPSGD(), NoDefense()], ids=["with a proof", "without"])
+def test_steps_are_poisson_samples_where_there_is_a_proof(defense, data, monkeypatch):
+    taken = []
+
+    def noted(*arguments):
+        sample = arguments[-1]
+        taken.append((len(arguments[2]), sample and (len(sample.steps[0]), sample.size, sample.images)))
+        return client_round(*arguments)
+
+    monkeypatch.setattr("leakward.auditing.utility.client_round", noted)
+    plan, site = make(data, epochs=4, batch_size=20)
+    train(plan, site, defense, 0, silent)
+    if defense == NoDefense():
+        assert taken == 4 * [(20, None), (20, None), (8, None)]
+    else:
+        assert [(count, sample[1:]) for count, sample in taken] == 4 * 3 * [(48, (20.0, 20))]
+        assert len({sample[0] for _, sample in taken}) > 3
+
+
 def test_epsilon_is_that_of_opacus(data, tmp_path):
     plan, site = make(data, epochs=2, batch_size=16, delta=1e-4)
-    proven = train(plan, site, DPSGD(noise_multiplier=1.5), 0, silent).guarantee
+    proven = guarantee(plan, site, DPSGD(noise_multiplier=1.5))
+    assert guarantee(plan, site, Chain((ATS(candidates=2), DPSGD()))) is None, "fitted on the images"
     accountant = PRVAccountant()
     for _ in range(2 * 3):
         accountant.step(noise_multiplier=1.5, sample_rate=16 / 48)
@@ -108,10 +128,10 @@ def test_epsilon_is_that_of_opacus(data, tmp_path):
 def test_at_most_so_many_images_are_trained_on(data):
     plan, site = make(data, epochs=1, batch_size=64, train_images=5)
     fractions = []
-    found = train(plan, site, DPSGD(), 0, fractions.append)
+    train(plan, site, DPSGD(), 0, fractions.append)
     assert fractions == [1.0]
     full = DPSGD().guarantee(1.0, 1, plan.utility.delta)
-    assert found.guarantee == full, "all 5 images are in the only step"
+    assert guarantee(plan, site, DPSGD()) == full, "all 5 images are in the only step"
 
 
 def test_testing_draws_nothing_and_has_no_order(data):

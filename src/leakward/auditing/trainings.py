@@ -14,7 +14,7 @@ from leakward.auditing.parts import label
 from leakward.auditing.plan import Plan
 from leakward.auditing.site import Site
 from leakward.auditing.store import Store
-from leakward.auditing.utility import train
+from leakward.auditing.utility import guarantee, train
 from leakward.federated import Defense, NoDefense
 from leakward.training import Job, TrainingResult
 from leakward.training.engine import train as train_jobs
@@ -112,7 +112,7 @@ class Trainings:
         training = train(self.plan, self.site, self.prepared(defense, seed), seed, progress)
         rounds = [{"number": n, "scores": asdict(scores)} for n, scores in enumerate(training.scores, start=1)]
         facts: dict[str, Any] = {"rounds": rounds}
-        if (proven := training.guarantee) is not None:
+        if (proven := guarantee(self.plan, self.site, defense)) is not None:
             facts["guarantee"] = {
                 "epsilon": proven.epsilon,
                 "delta": proven.delta,

@@ -1,7 +1,8 @@
 """What a defence costs: the accuracy of a model trained with it.
 
 One site trains alone, through the very ``client_round`` that is attacked: every step sends the gradient of a minibatch,
-defended, and a plain optimiser applies it.
+defended, and a plain optimiser applies it. Minibatches are those of shuffled epochs; for a defence whose proof asks for
+it, each is a Poisson sample of its own, of the same expected size and as many of them.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from leakward.auditing.plan import Plan
 from leakward.auditing.site import Site
-from leakward.federated import Defense, Guarantee, LocalTraining, Update, client_round, optim
+from leakward.federated import Defense, Guarantee, LocalTraining, Update, client_round, draw_sample, optim, proven
 from leakward.models import Task
 from leakward.streams import stream
 from leakward.tape import Tape
@@ -29,20 +30,18 @@ class Training:
     Attributes:
         state: Weights and buffers at the end.
         scores: On the test split after each epoch.
-        guarantee: Proven for these steps, or None.
     """
 
     state: Tensors
     scores: tuple[ModelScores, ...]
-    guarantee: Guarantee | None
 
 
 def train(plan: Plan, site: Site, defense: Defense, seed: int, progress: Callable[[float], None]) -> Training:
     """Train with ``defense`` on the site's images and test after every epoch."""
     settings = plan.utility
     images, labels = (part.to(site.device) for part in site.data.subset("train"))
-    count = min(len(images), settings.train_images or len(images))
-    recipe = LocalTraining(share="gradient", mode=plan.recipe.mode, batch_images=min(settings.batch_size, count))
+    recipe, count = _minibatches(plan, site)
+    images, labels = images[:count], labels[:count]
     (task, state), private, memory = site.start(defense, seed), None, None
     order, tape_source = stream("order", seed), stream("training", repr(defense), seed)
     images_of_test, labels_of_test = (part.to(site.device) for part in site.data.subset("test"))
@@ -50,20 +49,35 @@ def train(plan: Plan, site: Site, defense: Defense, seed: int, progress: Callabl
     batches = -(-count // recipe.batch_images)
     for epoch in range(settings.epochs):
         for number, index in enumerate(torch.randperm(count, generator=order).split(recipe.batch_images)):
-            tape = Tape(tape_source)
-            result = client_round(task, state, images[index], labels[index], recipe, defense, tape, private)
+            tape, sample = Tape(tape_source), draw_sample(task, recipe, defense, count, order)
+            own = slice(None) if sample else index
+            result = client_round(task, state, images[own], labels[own], recipe, defense, tape, private, sample)
             private = result.private
             applied = replace(result.update, tensors=defense.on_aggregate(result.update.tensors, tape))
             state, memory = _apply(plan, task, state, applied, memory)
             progress((epoch * batches + number + 1) / (settings.epochs * batches))
         tested.append(scores(defense.on_task(task), state, images_of_test, labels_of_test))
-    guarantee = defense.guarantee(min(1.0, recipe.batch_images / count), settings.epochs * batches, settings.delta)
-    return Training(state, tuple(tested), guarantee)
+    return Training(state, tuple(tested))
+
+
+def guarantee(plan: Plan, site: Site, defense: Defense) -> Guarantee | None:
+    """Return what ``defense``, as agreed and not yet prepared, proves for each image after all steps of ``train``."""
+    recipe, count = _minibatches(plan, site)
+    steps = plan.utility.epochs * -(-count // recipe.batch_images)
+    task, _ = site.start(defense, 0)
+    return proven(task, recipe, defense, count, steps, plan.utility.delta)
 
 
 def predict(task: Task, state: Tensors, images: Float[Tensor, "n c h w"]) -> Int[Tensor, " n"]:
     """Return the most likely class of every image, in eval mode."""
     return logits(task, state, images).argmax(1)
+
+
+def _minibatches(plan: Plan, site: Site) -> tuple[LocalTraining, int]:
+    """Return the recipe of a step, and the number of images that the site trains on."""
+    settings, images = plan.utility, len(site.data.splits["train"])
+    count = min(images, settings.train_images or images)
+    return LocalTraining("gradient", min(settings.batch_size, count), mode=plan.recipe.mode), count
 
 
 def _apply(
