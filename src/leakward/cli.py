@@ -325,8 +325,9 @@ def _show_federated(run: Path) -> None:
     """Print the last round of every training, with the time and bytes of all its rounds."""
     import pandas as pd
 
-    rounds = pd.read_parquet(run / "rounds.parquet")
-    columns = ("seed", "rounds", "accuracy", "macro F1", "AUC", "minutes", "MB down", "MB up", "lost")
+    rounds, clients = (pd.read_parquet(run / f"{name}.parquet") for name in ("rounds", "clients"))
+    proven = dict(iter(clients.groupby(["defense", "seed"])["epsilon"]))
+    columns = ("seed", "rounds", "accuracy", "macro F1", "AUC", "epsilon", "minutes", "MB down", "MB up", "lost")
     table = Table(Column("defence", no_wrap=True), *columns, box=None, padding=(0, 1, 0, 0))
     for key, found in rounds.groupby(["defense", "seed"], sort=False):
         defense, seed = cast(tuple[str, int], key)
@@ -334,8 +335,18 @@ def _show_federated(run: Path) -> None:
         scores = (f"{last[name]:.3f}" for name in ("accuracy", "f1_macro", "auc"))
         megabytes = (f"{total[name] / 1e6:.1f}" for name in ("bytes_down", "bytes_up"))
         spent = f"{total['seconds'] / 60:.1f}"
-        table.add_row(_escaped(defense), f"{seed}", f"{len(found)}", *scores, spent, *megabytes, f"{total['lost']:.0f}")
+        epsilon = _range(proven[key]) if key in proven else "none"
+        row = f"{seed}", f"{len(found)}", *scores, epsilon, spent, *megabytes, f"{total['lost']:.0f}"
+        table.add_row(_escaped(defense), *row)
     out.print(table)
+    if proven:
+        words = f"epsilon: of one image at delta = {clients['delta'].max():g}, from the best to the worst client;"
+        out.print(f"{words} of each: {run / 'clients.parquet'}", soft_wrap=True)
+
+
+def _range(epsilons: Any) -> str:
+    ends = f"{epsilons.min():.3g}", f"{epsilons.max():.3g}"
+    return " to ".join(dict.fromkeys(ends))
 
 
 def _escaped(text: str) -> str:

@@ -9,6 +9,7 @@ import pytest
 import tiny_site
 from safetensors.torch import load_file
 
+from leakward.defenses import DPSGD
 from leakward.errors import DataError, PlanError
 from leakward.training import sites
 
@@ -104,6 +105,59 @@ def test_a_plan_without_a_federation_is_refused(data, tmp_path, engine):
     assert engine == []
 
 
+DP = {"name": "dp-sgd", "noise_multiplier": 3.0}
+
+
+def test_epsilon_of_every_client_stands_beside_accuracy(data, tmp_path, engine):
+    from leakward.auditing.federation import federate
+
+    federation = {"rounds": 3, "images": 8, "fraction": 0.7}
+    tables = plan(data, federation=federation, defense=[DP], utility={"delta": 1e-4})
+    federate(tables | {"data": {"name": str(data), "clients": 3, "alpha": 0.5}}, tmp_path)
+    own = pd.read_parquet(tmp_path / "clients.parquet")
+    assert (own["defense"] == "dp-sgd(noise_multiplier=3.0)").all()
+    assert own["client"].tolist() == [0, 1, 2]
+    assert own["images"].sum() == 48
+    assert (own["agreed"] == 8).all()
+    assert (own["delta"] == 1e-4).all()
+    for images, rounds, epsilon in zip(own["images"], own["rounds"], own["epsilon"], strict=True):
+        assert epsilon == (DPSGD(noise_multiplier=3.0).guarantee(8 / images, rounds, 1e-4).epsilon if rounds else 0)
+    none, defended = json.loads((tmp_path / "federated.json").read_text())["trainings"]
+    assert none["epsilon"] is none["delta"] is None
+    assert none["epsilon_of_clients"] == []
+    assert [one["epsilon"] for one in defended["epsilon_of_clients"]] == own["epsilon"].tolist()
+    assert (defended["epsilon"], defended["delta"]) == (own["epsilon"].max(), 1e-4)
+
+
+def test_an_audit_states_the_epsilon_of_its_site(data, tmp_path, engine):
+    from leakward.auditing import audit
+
+    tables = plan(data, attack=[{"name": "analytic-linear"}], audit={"victims": 2}, defense=[DP])
+    _, _, utility = tiny_site.tables(audit(tables, tmp_path))
+    expected = DPSGD(noise_multiplier=3.0).guarantee(1.0, 2, 1e-5)
+    own = utility[utility["defense"] != "none"]
+    assert own["epsilon"].tolist() == [expected.epsilon] * 2
+    assert own["identified_bound"].tolist() == [expected.reconstruction_bound(1 / 24)] * 2
+    assert utility[utility["defense"] == "none"][["epsilon", "identified_bound"]].isna().all(axis=None)
+    [none, defended] = json.loads((tmp_path / "summary.json").read_text())["defenses"]
+    assert (none["epsilon"], defended["epsilon"]) == (None, expected.epsilon)
+
+
+def test_epsilon_is_computed_once_for_each_delta_and_trains_nothing_again(data, tmp_path, engine, monkeypatch):
+    from leakward.auditing.federation import federate
+
+    made = plan(data, federation={"rounds": 1}, defense=[DP])
+    federate(made, tmp_path)
+    first = pd.read_parquet(tmp_path / "clients.parquet")
+    with monkeypatch.context() as patch:
+        patch.setattr("leakward.auditing.proven.client_privacy", None)
+        federate(made, tmp_path)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "clients.parquet"), first)
+    federate(made | {"utility": {"delta": 1e-3}}, tmp_path)
+    assert (pd.read_parquet(tmp_path / "clients.parquet")["epsilon"] < first["epsilon"]).all()
+    assert len(engine) == 1
+
+
 def test_what_is_wrong_is_said_before_the_engine_starts(data, tmp_path, engine, monkeypatch):
     from leakward.auditing.federation import federate
 
@@ -125,9 +179,23 @@ def test_the_command(data, tmp_path, engine, leakward):
     header, row = out.splitlines()[:2]
     assert header.split()[:4] == ["defence", "seed", "rounds", "accuracy"]
     assert row.split()[:3] == ["none", "0", "2"]
+    assert header.split()[4:8] == ["macro", "F1", "AUC", "epsilon"]
+    assert row.split()[6] == "none"
+    assert "epsilon:" not in out
     assert row.split()[-1] == "0"
     assert f"rounds: {tmp_path / 'run' / 'rounds.parquet'}" in out
     assert "100% done" in err
+
+
+def test_the_command_shows_epsilon_from_the_best_to_the_worst_client(data, tmp_path, engine, leakward):
+    tables = '[model]\nname = "mlp"\n[federation]\nrounds = 1\nimages = 6\n[[defense]]\nname = "dp-sgd"\n'
+    (tmp_path / "plan.toml").write_text(tables)
+    options = ("--data", data, "--out", tmp_path / "run", "--set", "data.clients=5")
+    code, out, _ = leakward("federated", tmp_path / "plan.toml", *options)
+    assert code == 0
+    low, high = (DPSGD().guarantee(6 / images, 1, 1e-5).epsilon for images in (10, 9))
+    assert f"{low:.3g} to {high:.3g}" in out
+    assert "epsilon: of one image at delta = 1e-05, from the best to the worst client; of each:" in out
 
 
 def test_the_first_client_is_the_site_that_is_audited(data):

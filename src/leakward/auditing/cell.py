@@ -85,6 +85,11 @@ def training_id(plan: Plan, defense: Defense, seed: int, fingerprint: str) -> st
     )
 
 
+def privacy_id(training: str, delta: float) -> str:
+    """Return the content hash of what is proven for a federated training."""
+    return digest({"training": training, "delta": delta})
+
+
 def factors(plan: Plan, cell: Cell) -> dict[str, Any]:
     """Return the columns that name a cell in every table."""
     recipe = plan.recipe

@@ -3,20 +3,23 @@
 An audit with the same run folder finds the trainings there and does not repeat them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from leakward.auditing.facts import software
 from leakward.auditing.parts import label
 from leakward.auditing.plan import Plan, make_plan, plain
+from leakward.auditing.proven import proven_clients
 from leakward.auditing.site import fingerprint, site_data
-from leakward.auditing.store import ROUNDS, Store
+from leakward.auditing.store import CLIENTS, ROUNDS, Store
 from leakward.auditing.trainings import TRAINING, federated_jobs, train_federations
 from leakward.errors import DataError, PlanError
 from leakward.models import build_task
-from leakward.training import Job, sites
+from leakward.training import ClientPrivacy, Job, sites
 
 
 def federate(
@@ -24,7 +27,7 @@ def federate(
 ) -> Path:
     """Train by ``[federation]`` with every defence and seed of a plan, or go on with it; return the run folder.
 
-    It holds ``rounds.parquet``, ``federated.json`` and the last weights of each training.
+    It holds ``rounds.parquet``, ``clients.parquet``, ``federated.json`` and the last weights of each training.
 
     Args:
         plan: A ``Plan``, or its plain tables.
@@ -38,7 +41,7 @@ def federate(
         plan = make_plan(plan)
     if plan.federation is None:
         raise PlanError("plan: expected a table [federation] to train by, got none; add one, as in docs/federated.md")
-    data, rounds = site_data(plan.data), plan.federation.rounds
+    data, delta = site_data(plan.data), plan.utility.delta
     build_task(sites.task_spec(data, plan.model))
     if len(data.splits["test"]) == 0:
         raise DataError(f"data {data.name!r}: expected images in the split test to measure accuracy on, got none")
@@ -46,22 +49,37 @@ def federate(
     jobs = federated_jobs(plan, fingerprint(data))
     with store.exclusive():
         train_federations(jobs, store, lambda what, done: progress(what, done / len(jobs)))
-        rows = [_row(job, done) for part, job in jobs.items() for done in store.read_json(part, TRAINING)["rounds"]]
-        store.write_table("rounds.parquet", rows, ROUNDS)
-        last = [row for row in rows if row["round"] == rounds]
+        rows = [_rows(job, map(_round, store.read_json(part, TRAINING)["rounds"])) for part, job in jobs.items()]
+        clients = [_rows(job, map(_client, proven_clients(store, p, job, delta))) for p, job in jobs.items()]
+        store.write_table("rounds.parquet", list(chain(*rows)), ROUNDS)
+        store.write_table("clients.parquet", list(chain(*clients)), CLIENTS)
+        last = [of[-1] | _stated(proven) for of, proven in zip(rows, clients, strict=True)]
         facts = {**software(), "started": started, "finished": _now()}
         store.write_json("federated.json", {"schema": 1, "plan": plain(plan), "facts": facts, "trainings": last})
     progress("done", 1.0)
     return Path(out)
 
 
-def _row(job: Job, done: Mapping[str, Any]) -> dict[str, Any]:
+def _rows(job: Job, found: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{"defense": label("defenses", job.defense), "seed": job.seed, **one} for one in found]
+
+
+def _round(done: Mapping[str, Any]) -> dict[str, Any]:
+    return {"round": done["number"], **done["scores"], **done["traffic"]}
+
+
+def _client(one: ClientPrivacy) -> dict[str, Any]:
+    plain = asdict(one)
+    return plain | plain.pop("guarantee")
+
+
+def _stated(clients: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the largest epsilon of a client, and that of each."""
+    columns = ("client", "images", "agreed", "rounds", "epsilon", "accountant")
     return {
-        "defense": label("defenses", job.defense),
-        "seed": job.seed,
-        "round": done["number"],
-        **done["scores"],
-        **done["traffic"],
+        "epsilon": max((client["epsilon"] for client in clients), default=None),
+        "delta": clients[0]["delta"] if clients else None,
+        "epsilon_of_clients": [{name: client[name] for name in columns} for client in clients],
     }
 
 

@@ -41,6 +41,11 @@ ROUNDS = pa.schema(
     + [(name, pa.float64()) for name in ("accuracy", "f1_macro", "auc", "seconds")]
     + [(name, pa.int64()) for name in ("bytes_down", "bytes_up", "clients", "lost")]
 )
+CLIENTS = pa.schema(
+    [("defense", pa.string()), ("seed", pa.int64())]
+    + [(name, pa.int64()) for name in ("client", "images", "agreed", "rounds")]
+    + [("epsilon", pa.float64()), ("delta", pa.float64()), ("accountant", pa.string())]
+)
 SCRATCH = ".part-"
 
 

@@ -175,7 +175,8 @@ def _defense(
     plan: Plan, name: str, verdict: Verdict, levels: Mapping[str, Mapping[str, Summary]], utility: Rows
 ) -> dict[str, Any]:
     last = next((row for row in _final(utility) if row["defense"] == name), {})
-    proven = next((row for row in utility if row["defense"] == name), {})
+    own = (row for row in utility if row["defense"] == name)
+    proven = max(own, key=lambda row: row.get("epsilon") or 0.0, default=dict[str, Any]())
     images = max((summary.count for level in levels.values() for summary in level.values()), default=0)
     return {
         "defense": name,

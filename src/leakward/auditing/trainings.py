@@ -12,10 +12,11 @@ from safetensors.torch import load_file, save_file
 from leakward.auditing.cell import training_id
 from leakward.auditing.parts import label
 from leakward.auditing.plan import Plan
+from leakward.auditing.proven import proven_clients
 from leakward.auditing.site import Site
 from leakward.auditing.store import Store
 from leakward.auditing.utility import guarantee, train
-from leakward.federated import Defense, NoDefense
+from leakward.federated import Defense, Guarantee, NoDefense
 from leakward.training import Job, TrainingResult
 from leakward.training.engine import train as train_jobs
 from leakward.types import Tensors
@@ -101,25 +102,35 @@ class Trainings:
         """Return one row for every round."""
         rows: list[dict[str, Any]] = []
         clients = 1 if self.plan.federation is None else self.plan.data.clients
+        proven = self._proven() if self.parts else {}
         for part, defense, seed in self.parts:
             found = self.store.read_json(part, TRAINING)
             common = {"defense": label("defenses", defense), "seed": seed, "clients": clients}
-            common |= {"rounds": len(found["rounds"]), **found.get("guarantee", {})}
+            common |= {"rounds": len(found["rounds"]), **found.get("guarantee", proven.get(part, {}))}
             rows += [common | {"round": done["number"], **done["scores"]} for done in found["rounds"]]
         return rows
 
     def _train(self, part: str, defense: Defense, seed: int, progress: Callable[[float], None]) -> None:
         training = train(self.plan, self.site, self.prepared(defense, seed), seed, progress)
+        proven = guarantee(self.plan, self.site, defense)
         rounds = [{"number": n, "scores": asdict(scores)} for n, scores in enumerate(training.scores, start=1)]
-        facts: dict[str, Any] = {"rounds": rounds}
-        if (proven := guarantee(self.plan, self.site, defense)) is not None:
-            facts["guarantee"] = {
-                "epsilon": proven.epsilon,
-                "delta": proven.delta,
-                "accountant": proven.accountant,
-                "identified_bound": proven.reconstruction_bound(1 / len(self.site.gallery)),
-            }
-        _keep(self.store, part, facts, training.state)
+        _keep(self.store, part, {"rounds": rounds, "guarantee": self._stated(proven)}, training.state)
+
+    def _proven(self) -> dict[str, dict[str, Any]]:
+        """Return what a federation's trainings prove for the images of the site, by part; the site is client 0."""
+        if self.plan.federation is None:
+            return {}
+        jobs = federated_jobs(self.plan, self.site.fingerprint)
+        found = {p: proven_clients(self.store, p, job, self.plan.utility.delta) for p, job in jobs.items()}
+        return {part: self._stated(one.guarantee) for part, of in found.items() for one in of if one.client == 0}
+
+    def _stated(self, proven: Guarantee | None) -> dict[str, Any]:
+        if proven is None:
+            return {}
+        return {
+            **{name: getattr(proven, name) for name in ("epsilon", "delta", "accountant")},
+            "identified_bound": proven.reconstruction_bound(1 / len(self.site.gallery)),
+        }
 
 
 def _keep(store: Store, part: str, facts: Mapping[str, Any], state: Tensors) -> None:

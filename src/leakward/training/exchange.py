@@ -9,15 +9,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from threading import Event
 from typing import Any
 
-import torch
 from flwr.app import Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from leakward.errors import LeakwardError
-from leakward.streams import stream
 from leakward.training.records import size
 from leakward.training.results import Traffic
 from leakward.training.settings import Job
+from leakward.training.sites import chosen
 
 POLL = 0.05
 """Seconds between two looks for replies."""
@@ -49,10 +48,7 @@ class Exchange(Grid):
 
     def chosen(self) -> list[int]:
         """Return the clients of the coming round by number, whether they are there or not."""
-        clients = self.job.data.clients
-        count = max(1, round(self.job.federation.fraction * clients))
-        order = torch.randperm(clients, generator=stream("clients", self.job.seed, self.round + 1))
-        return sorted(order[:count].tolist())
+        return chosen(self.job, self.round + 1)
 
     def get_node_ids(self) -> Iterable[int]:
         """Return the nodes of the coming round that are there, in the order of their clients."""

@@ -1,5 +1,6 @@
 """The images of a federation and who holds them, and the task that all have agreed on."""
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
 
@@ -35,6 +36,12 @@ def shares(data: Dataset, settings: DataSettings) -> list[Int[Tensor, " _"]]:
     else:
         parts = iid(labels, settings.clients, rng)
     return [index[part] for part in parts]
+
+
+def chosen(job: Job, number: int) -> list[int]:
+    """Return the clients that are asked to train in round ``number``, from 1."""
+    count = max(1, round(job.federation.fraction * job.data.clients))
+    return sorted(torch.randperm(job.data.clients, generator=stream("clients", job.seed, number))[:count].tolist())
 
 
 def task_spec(data: Dataset, model: ModelSettings) -> TaskSpec:
