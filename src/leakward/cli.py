@@ -322,31 +322,33 @@ def _show(run: Path) -> str:
 
 
 def _show_federated(run: Path) -> None:
-    """Print the last round of every training, with the time and bytes of all its rounds."""
+    """Print the last round of every training, with time and bytes of all its rounds, and epsilon of every client."""
     import pandas as pd
 
     rounds, clients = (pd.read_parquet(run / f"{name}.parquet") for name in ("rounds", "clients"))
-    proven = dict(iter(clients.groupby(["defense", "seed"])["epsilon"]))
-    columns = ("seed", "rounds", "accuracy", "macro F1", "AUC", "epsilon", "minutes", "MB down", "MB up", "lost")
-    table = Table(Column("defence", no_wrap=True), *columns, box=None, padding=(0, 1, 0, 0))
+    proven = {key: own.tolist() for key, own in clients.groupby(["defense", "seed"])["epsilon"]}
+    names = ("seed", "rounds", "accuracy", "F1", "AUC", "epsilon", "minutes", "MB", "lost")
+    numbers = (Column(name, no_wrap=True) for name in names)  # a narrow terminal folds the names of defences instead
+    table = Table(Column("defence", overflow="fold"), *numbers, box=None, padding=(0, 1, 0, 0))
     for key, found in rounds.groupby(["defense", "seed"], sort=False):
         defense, seed = cast(tuple[str, int], key)
         last, total = found.iloc[-1], found.sum(numeric_only=True)
         scores = (f"{last[name]:.3f}" for name in ("accuracy", "f1_macro", "auc"))
-        megabytes = (f"{total[name] / 1e6:.1f}" for name in ("bytes_down", "bytes_up"))
-        spent = f"{total['seconds'] / 60:.1f}"
-        epsilon = _range(proven[key]) if key in proven else "none"
-        row = f"{seed}", f"{len(found)}", *scores, epsilon, spent, *megabytes, f"{total['lost']:.0f}"
+        spent = f"{total['seconds'] / 60:.1f}", f"{(total['bytes_down'] + total['bytes_up']) / 1e6:.1f}"
+        epsilon = f"{max(proven[key]):.3g}" if key in proven else "none"
+        row = f"{seed}", f"{len(found)}", *scores, epsilon, *spent, f"{total['lost']:.0f}"
         table.add_row(_escaped(defense), *row)
     out.print(table)
     if proven:
-        words = f"epsilon: of one image at delta = {clients['delta'].max():g}, from the best to the worst client;"
-        out.print(f"{words} of each: {run / 'clients.parquet'}", soft_wrap=True)
+        _show_epsilons(proven, f"epsilon of one image of each client, at delta = {clients['delta'].max():g}")
 
 
-def _range(epsilons: Any) -> str:
-    ends = f"{epsilons.min():.3g}", f"{epsilons.max():.3g}"
-    return " to ".join(dict.fromkeys(ends))
+def _show_epsilons(proven: dict[Any, list[float]], title: str) -> None:
+    """Print epsilon of every client in the order of their numbers; the table of results has the largest."""
+    table = Table("defence", "seed", title, box=None, padding=(0, 1, 0, 0))
+    for (defense, seed), epsilons in proven.items():
+        table.add_row(_escaped(defense), f"{seed}", ", ".join(f"{epsilon:.3g}" for epsilon in epsilons))
+    out.print(table)
 
 
 def _escaped(text: str) -> str:
