@@ -5,6 +5,7 @@ Each is a part of the run folder, as everything expensive is; the engine of a fe
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 from safetensors.torch import load_file, save_file
@@ -70,7 +71,7 @@ class Trainings:
     store: Store
     prepared: Callable[[Defense, int], Defense]
 
-    @property
+    @cached_property
     def parts(self) -> list[tuple[str, Defense, int]]:
         """Return part, defence and seed of each; none where the plan leaves utility out."""
         if not self.plan.utility.epochs:
