@@ -134,7 +134,7 @@ def test_an_audit_states_the_epsilon_of_its_site(data, tmp_path, engine):
 
     tables = plan(data, attack=[{"name": "analytic-linear"}], audit={"victims": 2}, defense=[DP])
     _, _, utility = tiny_site.tables(audit(tables, tmp_path))
-    expected = DPSGD(noise_multiplier=3.0).guarantee(1.0, 2, 1e-5)
+    expected = DPSGD(noise_multiplier=3.0).guarantee(8 / 24, 2, 1e-5, steps=3)
     own = utility[utility["defense"] != "none"]
     assert own["epsilon"].tolist() == [expected.epsilon] * 2
     assert own["identified_bound"].tolist() == [expected.reconstruction_bound(1 / 24)] * 2

@@ -128,8 +128,8 @@ class Proven(Defense):
 
     poisson = True
 
-    def guarantee(self, sampling_rate, rounds, delta, epochs=1):
-        return Guarantee(self.epsilon * rounds * epochs, delta, f"rate {sampling_rate}")
+    def guarantee(self, sampling_rate, rounds, delta, steps=1):
+        return Guarantee(self.epsilon * rounds * steps, delta, f"rate {sampling_rate}")
 
     def replay(self):
         return NoDefense()

@@ -29,14 +29,14 @@ DELTAS = (1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3)
 """Of the curve that bounds on reconstruction are read off."""
 
 
-def check_exposure(owner: object, sampling_rate: float, rounds: int, delta: float, epochs: int) -> None:
+def check_exposure(owner: object, sampling_rate: float, rounds: int, delta: float, steps: int) -> None:
     """Raise ``PlanError`` for what is out of the ranges that ``Defense.guarantee`` gives."""
     check(
         owner,
         ("sampling_rate", sampling_rate, "a number in (0, 1]", 0 < sampling_rate <= 1),
         whole("rounds", rounds),
         ("delta", delta, "a number in (0, 1)", 0 < delta < 1),
-        whole("epochs", epochs),
+        whole("steps", steps),
     )
 
 

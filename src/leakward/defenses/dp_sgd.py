@@ -18,7 +18,6 @@ An attacker who knows of it replays the clipping without noise, and shrinks what
 What differs from Opacus: no 1e-6 is added to the norm, so that a gradient shorter than C stays exactly what it is.
 """
 
-import math
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -68,13 +67,10 @@ class DPSGD(Defense):
         clipped = vmap(partial(clip, max_norm=self.max_grad_norm))(gradients)
         return {name: self._noisy(value.sum(0), tape) / images for name, value in clipped.items()}
 
-    def guarantee(self, sampling_rate: float, rounds: int, delta: float, epochs: int = 1) -> Guarantee | None:
-        """Return epsilon for one image; None without noise, or with so little that it proves nothing.
-
-        The steps of a round that an image is in, one in each epoch, are one Gaussian mechanism with less noise.
-        """
-        check_exposure(self, sampling_rate, rounds, delta, epochs)
-        return gaussian_guarantee(self.noise_multiplier / math.sqrt(epochs), sampling_rate, rounds, delta)
+    def guarantee(self, sampling_rate: float, rounds: int, delta: float, steps: int = 1) -> Guarantee | None:
+        """Return epsilon for one image; None without noise, or with so little that it proves nothing."""
+        check_exposure(self, sampling_rate, rounds, delta, steps)
+        return gaussian_guarantee(self.noise_multiplier, sampling_rate, rounds * steps, delta)
 
     def replay(self) -> Defense:
         """Replay the clipping."""

@@ -11,9 +11,9 @@ The norm runs over all trained tensors together. Whatever a client trains on, tw
 2 C apart: one round is one call of the Gaussian mechanism with the multiplier s / 2, however many local steps it had.
 
 Per image, which is the unit of ``guarantee``, that mechanism works on a Poisson sample (``federated.sampling``): a
-round in which the image is not drawn says nothing of it. Per client, where all of its images may be others, every round
-counts, which is ``guarantee`` at the rate 1. That a server draws a client only now and then makes neither smaller,
-because the server that is guarded against knows whom it drew.
+round says nothing of an image that is in none of its steps. Per client, where all of its images may be others, every
+round counts, which is ``guarantee`` at the rate 1. That a server draws a client only now and then makes neither
+smaller, because the server that is guarded against knows whom it drew.
 
 An attacker who knows of it replays the clipping without noise, and shrinks what the noise explains in each tensor.
 
@@ -59,10 +59,10 @@ class LocalDP(Defense):
         clipped = clip(message, self.max_norm)
         return {n: value + std * tape.normal(tuple(value.shape), value) for n, value in clipped.items()}, private
 
-    def guarantee(self, sampling_rate: float, rounds: int, delta: float, epochs: int = 1) -> Guarantee | None:
+    def guarantee(self, sampling_rate: float, rounds: int, delta: float, steps: int = 1) -> Guarantee | None:
         """Return epsilon for one image; None without noise, or with so little that it proves nothing."""
-        check_exposure(self, sampling_rate, rounds, delta, epochs)
-        return gaussian_guarantee(self.noise_multiplier / 2, sampling_rate, rounds, delta)
+        check_exposure(self, sampling_rate, rounds, delta, steps)
+        return gaussian_guarantee(self.noise_multiplier / 2, 1 - (1 - sampling_rate) ** steps, rounds, delta)
 
     def replay(self) -> Defense:
         """Replay the clipping."""

@@ -110,12 +110,12 @@ class Chain(Defense):
         """Let every part change the mean."""
         return reduce(lambda value, part: part.on_aggregate(value, tape), self.parts, mean)
 
-    def guarantee(self, sampling_rate: float, rounds: int, delta: float, epochs: int = 1) -> Guarantee | None:
+    def guarantee(self, sampling_rate: float, rounds: int, delta: float, steps: int = 1) -> Guarantee | None:
         """Return the smallest epsilon that one part alone proves, none before it carrying images over."""
         if self.mixes_images:
             return None
         alone = (
-            part.guarantee(sampling_rate, rounds, delta, epochs)
+            part.guarantee(sampling_rate, rounds, delta, steps)
             for place, part in enumerate(self.parts)
             if not any(before.carries_over for before in self.parts[:place])
         )

@@ -105,7 +105,7 @@ class Defense:
 
     @property
     def poisson(self) -> bool:
-        """Return whether what it proves needs Poisson sampling: each image in a round by a coin toss of its own."""
+        """Return whether what it proves needs Poisson sampling: each image in each step by a coin toss of its own."""
         return False
 
     @property
@@ -182,16 +182,16 @@ class Defense:
         del tape
         return mean
 
-    def guarantee(self, sampling_rate: float, rounds: int, delta: float, epochs: int = 1) -> Guarantee | None:
+    def guarantee(self, sampling_rate: float, rounds: int, delta: float, steps: int = 1) -> Guarantee | None:
         """Return what is proven for every image; None where nothing is.
 
         Args:
-            sampling_rate: Probability that an image is in a round, in (0, 1], by a coin toss of its own (``poisson``).
+            sampling_rate: Probability that an image is in a step, in (0, 1], by a coin toss of its own (``poisson``).
             rounds: Messages that are sent, at least 1.
             delta: In (0, 1).
-            epochs: Local steps of a round that an image of the round is in, at least 1.
+            steps: Local steps of a round, at least 1.
         """
-        del sampling_rate, rounds, delta, epochs
+        del sampling_rate, rounds, delta, steps
         return None
 
     def public(self) -> "Defense":

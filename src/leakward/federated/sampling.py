@@ -1,26 +1,20 @@
 """Poisson sampling: which of a client's images enter which local step of a round, and what that proves.
 
-A client has n images, and k of them are agreed for a round. Each image is in the round with probability q = k / n, by
-a coin toss of its own. An epoch has T steps, and in each of the E epochs every image of the round falls into one of
-them, by itself and uniformly. T follows from k alone, sums are divided by k / T, and k is what is told to the server:
-nothing depends on how many images were drawn.
+A client has n images, and k of them are agreed for a round: they would make T steps of an epoch. Each of the E T steps
+of the round takes each image with probability p = k / (n T), by a coin toss of its own. T follows from k alone, sums
+are divided by k / T, and k is what is told to the server: nothing depends on how many images were drawn.
 
-What it proves for one image x, where neighbours differ in whether x is there and agree in n:
+What it proves for one image x, where neighbours differ in whether x is there and agree in n: what the client draws for
+the other images is drawn alike in both cases, so let the attacker know it. Given all noisy sums before, of which
+weights, momentum and whatever follows are functions, x changes the sum of a step by at most C, and only if its toss
+puts it there. With noise of standard deviation s C a step is a Gaussian mechanism on a Poisson sample, and R rounds are
+R E T of these, chosen one after the other (Abadi et al. 2016, arXiv:1607.00133; Mironov et al. 2019, arXiv:1908.10530).
 
-1. Let the attacker know what the client drew for the other images, and the steps into which x falls if it is in the
-   round. All of this is drawn alike whether x is there or not, and who knows more tells the two cases apart no worse.
-2. With x in the round, one step of each epoch has a sum that differs by at most C, given all noisy sums before, of
-   which weights, momentum and whatever follows are functions. With noise of standard deviation s C these are E
-   Gaussian mechanisms, chosen one after the other; together they are no worse than one with s / sqrt(E) in the place
-   of s (Dong, Roth and Su 2022, arXiv:1905.02383).
-3. x is in the round with probability q, whatever else was drawn: one such mechanism on a Poisson sample. Rounds
-   compose (Zhu, Dong and Wang 2022, arXiv:2106.08567, both for pairs of distributions that dominate a mechanism).
+A defence that bounds and noises the message alone has one mechanism in a round, on the images of all its steps: an
+image is in one of them with probability 1 - (1 - p)^(E T).
 
-A defence that bounds and noises the message alone needs 1 and 3, with its own mechanism in the place of 2.
-
-Point 1 gives away in which step x would be. Where q is small that costs little. With q = 1 nothing is left of the
-sampling, although the attacker does not see the steps: what it would add is known to be near Poisson samples of single
-steps (Feldman and Shenfeld 2025, arXiv:2502.08202), but not by a formula that Opacus's accountants take.
+What differs from shuffled epochs: an image may be in several steps of an epoch, or in none. Disjoint steps give nearly
+the same privacy, but not by a formula that Opacus's accountants take (Feldman and Shenfeld 2025, arXiv:2502.08202).
 """
 
 from dataclasses import dataclass, replace
@@ -54,15 +48,12 @@ def poisson_sample(images: int, recipe: LocalTraining, rng: torch.Generator) -> 
 
     Args:
         images: n, that the client has.
-        recipe: Whose ``batch_images`` is k, at most n; E, and with k the number T, follow from it.
+        recipe: Whose ``batch_images`` is k, at most n; E T follows from it.
         rng: Of the draw.
     """
-    epochs, steps = _epochs(recipe), len(recipe.step_sizes(recipe.batch_images)) // _epochs(recipe)
-    tosses = torch.rand(images, generator=rng, dtype=torch.float64)
-    inside = (tosses < recipe.batch_images / images).nonzero().flatten()
-    places = [torch.randint(steps, (len(inside),), generator=rng) for _ in range(epochs)]
-    chosen = tuple(inside[place == step] for place in places for step in range(steps))
-    return Sample(chosen, recipe.batch_images / steps, recipe.batch_images)
+    steps, size = _steps(recipe)
+    tosses = torch.rand(steps, images, generator=rng, dtype=torch.float64)
+    return Sample(tuple(toss.nonzero().flatten() for toss in tosses < size / images), size, recipe.batch_images)
 
 
 def draw_sample(
@@ -101,7 +92,8 @@ def proven(
         return None
     if rounds == 0:
         return Guarantee(0.0, delta, "no message was sent")
-    return defense.guarantee(recipe.batch_images / images, rounds, delta, _epochs(recipe))
+    steps, size = _steps(recipe)
+    return defense.guarantee(size / images, rounds, delta, steps)
 
 
 def _defended(recipe: LocalTraining, defense: Defense, images: int) -> LocalTraining:
@@ -114,5 +106,8 @@ def _asked(task: Task, recipe: LocalTraining, defense: Defense) -> bool:
     return defense.poisson and (recipe.mode == "eval" or not list(task.model.buffers()))
 
 
-def _epochs(recipe: LocalTraining) -> int:
-    return recipe.epochs if recipe.share == "update" else 1
+def _steps(recipe: LocalTraining) -> tuple[int, float]:
+    """Return the number of local steps, and the images that are expected in each."""
+    steps = len(recipe.step_sizes(recipe.batch_images))
+    epochs = recipe.epochs if recipe.share == "update" else 1
+    return steps, recipe.batch_images * epochs / steps
