@@ -47,6 +47,8 @@ BUILT_IN: dict[Family, dict[str, str]] = {
         "top-k": "leakward.defenses.top_k:TopK",
         "local-dp": "leakward.defenses.local_dp:LocalDP",
         "central-dp": "leakward.defenses.central_dp:CentralDP",
+        "larger-batches": "leakward.defenses.larger_batches:LargerBatches",
+        "more-local-steps": "leakward.defenses.more_local_steps:MoreLocalSteps",
         "withheld-layers": "leakward.defenses.withheld_layers:WithheldLayers",
         "frozen-layers": "leakward.defenses.frozen_layers:FrozenLayers",
         "outpost": "leakward.defenses.outpost:Outpost",

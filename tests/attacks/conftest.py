@@ -27,15 +27,15 @@ def victims() -> Victims:
 
     Given an active ``attack``, the client trains the model which that sends out.
     """
-    from leakward.federated import LocalTraining, NoDefense, run_round
+    from leakward.federated import LocalTraining, NoDefense, agreed_recipe, run_round
     from leakward.models import TaskSpec, build_task, initial_state
     from leakward.threat import ThreatModel, observe
     from leakward.types import Batch, generator
 
     def make(count, model, *, recipe=None, defense=None, threat=None, spec=None, attack=None, **options):
-        recipe = recipe or LocalTraining()
-        task = build_task(TaskSpec(model, (3, 8, 8), 4, options, **(spec or {})))
         defense = defense or NoDefense()
+        recipe = agreed_recipe(recipe or LocalTraining(), defense)
+        task = build_task(TaskSpec(model, (3, 8, 8), 4, options, **(spec or {})))
         (task, state), public = defense.install(task, initial_state(task, generator(7)), generator(8)), None
         if threat is not None and threat.public:
             public = Batch(torch.rand(24, 3, 8, 8, generator=generator(50)), torch.arange(24) % 4)

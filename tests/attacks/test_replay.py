@@ -12,7 +12,7 @@ from leakward.attacks import Status
 from leakward.attacks.reading.label_counts import infer_labels
 from leakward.attacks.searching.replay import gather
 from leakward.attacks.solvers import Solution
-from leakward.federated import LocalTraining, NoDefense, run_round
+from leakward.federated import LocalTraining, NoDefense, agreed_recipe, run_round
 from leakward.models import TaskSpec, build_task, initial_state
 from leakward.threat import ThreatModel, observe
 from leakward.types import Batch, generator
@@ -29,11 +29,14 @@ def rounds(recipe, defense=None, states=1):
     """Return two rounds of one client; with two ``states`` they start from different weights."""
     task = build_task(TaskSpec("lenet", (3, 8, 8), 4, {"channels": 2}))
     defense = defense or NoDefense()
+    recipe = agreed_recipe(recipe, defense)
+    size = recipe.batch_images
     agreed = [defense.install(task, initial_state(task, generator(i)), generator(9)) for i in range(states)]
     task, weights = agreed[0][0], [state for _, state in agreed]
     found = []
     for i in range(2):
-        batch = Batch(torch.rand(2, 3, 8, 8, generator=generator(i)), torch.tensor([i, 3]))
+        labels = torch.tensor([i, 3]).repeat_interleave(size // 2)
+        batch = Batch(torch.rand(size, 3, 8, 8, generator=generator(i)), labels)
         found.append(run_round(task, weights[i % states], batch, recipe, defense, generator(i)))
     return found
 

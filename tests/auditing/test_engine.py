@@ -136,7 +136,7 @@ def test_utility_off_leaves_an_empty_table(data, tmp_path):
 
 RECIPES = [
     ({"batch_images": 2}, "gradient, 2 images, eval mode"),
-    ({"share": "update", "batch_images": 2, "epochs": 2, "minibatch": 1}, "update, 2 images, eval mode"),
+    ({"share": "update", "batch_images": 2, "epochs": 2, "minibatch": 1}, "update of 4 steps, 2 images, eval mode"),
 ]
 
 
@@ -149,6 +149,18 @@ def test_batches_and_local_training(data, tmp_path, recipe, named):
     assert list(cells["victims"]) == [6]
     assert sorted(scores["victim"].unique()) == list(range(6))
     assert summary(tmp_path)["defenses"][0]["updates"] == 3
+
+
+def test_pictures_are_those_that_were_scored(data, tmp_path):
+    """An attacker returns the images of a batch in any order; they are shown beside the ones they are matched to."""
+    tables = tiny_site.plan(data, recipe={"batch_images": 4}, defense=[], utility=OFF, audit={"victims": 3})
+    tables["attack"] = [{"name": "inverting-gradients", "iterations": 2}]
+    _, scores, _ = tiny_site.tables(audit(tables, tmp_path))
+    pictures = load_file(next(tmp_path.glob("parts/*/images.safetensors")))
+    apart = (pictures["originals"].double() - pictures["reconstructions"].double()) / 255
+    mse = scores[scores["metric"] == "mse"].set_index("victim")["value"].sort_index()
+    assert list(mse.index) == list(range(12))
+    assert torch.allclose(torch.tensor(mse.to_numpy()), apart.square().mean((1, 2, 3)), atol=0.005)
 
 
 def test_under_secure_aggregation_an_update_is_that_of_several_clients(data, tmp_path):

@@ -10,7 +10,7 @@ import tiny_site
 from safetensors.torch import load_file
 
 from leakward.defenses import DPSGD
-from leakward.errors import DataError, PlanError
+from leakward.errors import DataError, DefenseError, PlanError
 from leakward.training import sites
 
 pytest.importorskip("flwr", reason="needs leakward[flower]")
@@ -156,6 +156,21 @@ def test_epsilon_is_computed_once_for_each_delta_and_trains_nothing_again(data, 
     federate(made | {"utility": {"delta": 1e-3}}, tmp_path)
     assert (pd.read_parquet(tmp_path / "clients.parquet")["epsilon"] < first["epsilon"]).all()
     assert len(engine) == 1
+
+
+def test_what_a_client_cannot_do_is_said_before_the_engine_starts(data, tmp_path, engine):
+    from leakward.auditing import audit
+    from leakward.auditing.federation import federate
+
+    many = plan(data, defense=[{"name": "larger-batches", "batch_images": 25}], audit={"victims": 1})
+    with pytest.raises(DefenseError, match="recipe: expected at least 25 images for a round, got 24"):
+        federate(many, tmp_path)
+    few = plan(data, defense=[{"name": "mixup"}], federation={"images": 9})
+    few["recipe"]["batch_images"] = 2
+    for run in (federate, audit):
+        with pytest.raises(DefenseError, match="Mixup: expected at least 2 images in every local step, got 1"):
+            run(few, tmp_path)
+    assert engine == []
 
 
 def test_what_is_wrong_is_said_before_the_engine_starts(data, tmp_path, engine, monkeypatch):

@@ -114,7 +114,7 @@ def test_without_a_defence_the_undefended_client_is_judged(data, site):
 def test_the_negative_control_is_the_public_mean_image(plan, site):
     found = run(plan, site, lambda *_: range(8))["controls"]["negative"]
     public, _ = site.data.subset("val")
-    private = site.gallery[site.victims(plan, 0).flatten()]
+    private = site.gallery[site.victims(plan, NoDefense(), 0).flatten()]
     guess = public.mean(0).expand_as(private)
     assert found["mean_image"]["psnr"] == pytest.approx(float(psnr(private, guess).mean()), abs=1e-4)
     assert found["mean_image"]["ssim"] == pytest.approx(float(ssim(private, guess).mean()), abs=1e-4)
@@ -125,10 +125,10 @@ def test_the_negative_control_is_the_public_mean_image(plan, site):
 
 
 def test_the_negative_control_fails_where_the_prior_alone_identifies(plan, site, monkeypatch):
-    victim = site.victims(plan, 0).flatten()[:1]
+    victim = site.victims(plan, NoDefense(), 0).flatten()[:1]
     giving_away = replace(site, data=replace(site.data, images=site.data.images.clone()))
     giving_away.data.images[site.data.splits["val"]] = site.gallery[victim]
-    monkeypatch.setattr(type(site), "victims", lambda self, plan, seed: victim[None])
+    monkeypatch.setattr(type(site), "victims", lambda self, plan, defense, seed: victim[None])
     often = replace(plan, audit=replace(plan.audit, seeds=tuple(range(12))))
     found = negative(giving_away, often, pd.DataFrame(columns=["defense", "metric", "value"]), 1 / 32)
     assert found["mean_image"]["identified"] == 1.0
@@ -176,8 +176,8 @@ def test_every_defence_meets_the_same_victims_and_weights(plan, site):
         assert torch.equal(one.batch.images, two.batch.images)
         assert all(torch.equal(one.state[n], two.state[n]) for n in one.state)
         assert any(not torch.equal(one.update.tensors[n], two.update.tensors[n]) for n in one.update.tensors)
-    assert len(site.victims(plan, 0).flatten().unique()) == 8
-    assert not torch.equal(site.victims(plan, 0), site.victims(plan, 1))
+    assert len(site.victims(plan, NoDefense(), 0).flatten().unique()) == 8
+    assert not torch.equal(site.victims(plan, NoDefense(), 0), site.victims(plan, NoDefense(), 1))
 
 
 def test_the_gallery_holds_only_private_images_and_none_twice(plan, site):

@@ -9,7 +9,7 @@ from torch.func import grad, vmap
 
 from leakward import registry
 from leakward.errors import DefenseError, PlanError
-from leakward.federated import Chain, LocalTraining, NoDefense, client_update
+from leakward.federated import Chain, LocalTraining, NoDefense, agreed_recipe, client_update
 from leakward.models import TaskSpec, build_task
 from leakward.settings import parse, plain_fields
 from leakward.tape import Tape, sample
@@ -41,6 +41,10 @@ BAD_FIELDS = [
     *(("outpost", {name: bad}) for name in ("decay", "scale") for bad in (-1.0, math.nan, math.inf)),
     *(("outpost", {"ratio": bad}) for bad in (-0.1, 1.0, math.nan)),
     *(("outpost", {"noisy": bad}) for bad in (0.0, 1.1, math.nan)),
+    *(("larger-batches", {"batch_images": bad}) for bad in (1, 0, True)),
+    *(("more-local-steps", {"epochs": bad}) for bad in (0, -1, True)),
+    ("more-local-steps", {"minibatch": -1}),
+    *(("more-local-steps", {"learning_rate": bad}) for bad in (0.0, -1.0, math.nan, math.inf)),
     *(("mixup", {"alpha": bad}) for bad in (0.0, -1.0, math.nan, math.inf)),
     *(("instahide", {"mixed": bad}) for bad in (1, 0, True)),
     *(("instahide", {"bound": bad}) for bad in (0.2, 1.1, math.nan)),
@@ -97,8 +101,10 @@ def client(name, lenet, batchnorm):
 
 
 def send(client, defense, tape, recipe="gradient", images=None):
+    """Send an update by one of ``RECIPES`` and what the defence makes of it, or by a recipe as it is."""
     task, state, own, labels = client
-    return client_update(task, state, own if images is None else images, labels, RECIPES[recipe], defense, tape)
+    recipe = agreed_recipe(RECIPES[recipe], defense) if isinstance(recipe, str) else recipe
+    return client_update(task, state, own if images is None else images, labels, recipe, defense, tape)
 
 
 def attack(client, defense, target, weight, recipe, trials):
@@ -174,8 +180,9 @@ def test_inputs_and_global_randomness_are_left_alone(name, client):
 def test_an_aware_attacker_can_replay_it_in_one_vmap(name, recipe, client):
     defense = make(name)
     message = send(client, defense, Tape(generator(0)), recipe).tensors
-    found = defense.evidence(message, 4, RECIPES[recipe])
-    gradient = attack(client, defense.replay(), found.message, found.weight, recipe, trials=2)
+    agreed = agreed_recipe(RECIPES[recipe], defense)
+    found = defense.evidence(message, 4, agreed)
+    gradient = attack(client, defense.replay(), found.message, found.weight, agreed, trials=2)
     assert gradient.shape == (2, *client.images.shape)
     assert torch.isfinite(gradient).all()
 
@@ -222,7 +229,28 @@ def test_it_can_be_chained_with_noise(name, client):
     assert both.draws[: len(alone.draws)] == alone.draws
     added = [(noisy[key] - plain[key]) / 0.1 for key in plain]
     torch.testing.assert_close(added, both.values[len(alone.draws) :], rtol=1e-3, atol=1e-4)
-    assert torch.isfinite(attack(client, Chain((make(name), noise)).replay(), plain, plain, "gradient", 2)).all()
+    agreed = agreed_recipe(RECIPES["gradient"], make(name))
+    assert torch.isfinite(attack(client, Chain((make(name), noise)).replay(), plain, plain, agreed, 2)).all()
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_recipe_is_changed_once_and_then_agreed(name, recipe):
+    defense = make(name)
+    agreed = agreed_recipe(RECIPES[recipe], defense)
+    assert defense.on_recipe(agreed) == agreed_recipe(agreed, Chain((defense, NoDefense()))) == agreed
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_says_how_many_images_a_step_has_to_have(name, client):
+    """A step of so many is possible, and one of fewer is refused."""
+    defense, least = make(name), make(name).step_images
+    few = client._replace(images=client.images[:least], labels=client.labels[:least])
+    assert all(torch.isfinite(value).all() for value in send(few, defense, Tape(generator(0))).tensors.values())
+    if least > 1:
+        fewer = client._replace(images=client.images[: least - 1], labels=client.labels[: least - 1])
+        with pytest.raises(DefenseError, match=f"expected at least {least} images in every step.* got {least - 1}"):
+            send(fewer, defense, Tape(generator(0)))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -159,13 +159,19 @@ def sent(defense, recipe=RECIPE):
     return client_update(task, state, *tiny.draw_batch(4), recipe, defense, Tape()).tensors
 
 
-@pytest.mark.parametrize("hook", ["task", "recipe", "batch", "gradient", "update"])
+@pytest.mark.parametrize("hook", ["task", "batch", "gradient", "update"])
 def test_parts_act_in_the_order_given(hook):
     both = Affine(hook, SECOND[0] * FIRST[0], SECOND[0] * FIRST[1] + SECOND[1])  # the second after the first
     first, second = Affine(hook, *FIRST), Affine(hook, *SECOND)
     assert_close(sent(Chain((first, second))), sent(both), rtol=1e-9, atol=1e-12)
     other_way = sent(Chain((second, first)))
     assert not torch.allclose(other_way["predictor.1.bias"], sent(both)["predictor.1.bias"], rtol=1e-4)
+
+
+def test_parts_change_the_recipe_in_the_order_given():
+    first, second = Affine("recipe", *FIRST), Affine("recipe", *SECOND)
+    assert Chain((first, second)).on_recipe(RECIPE) == second.on_recipe(first.on_recipe(RECIPE))
+    assert Chain((second, first)).on_recipe(RECIPE) == first.on_recipe(second.on_recipe(RECIPE))
 
 
 def test_losses_wrap_in_the_order_given():

@@ -7,11 +7,13 @@ import tiny_networks as tiny
 import torch
 from torch.testing import assert_close
 
+from leakward.errors import DefenseError
 from leakward.federated import (
     Defense,
     Guarantee,
     LocalTraining,
     NoDefense,
+    agreed_recipe,
     client_round,
     draw_sample,
     poisson_sample,
@@ -91,14 +93,19 @@ def test_what_is_proven_is_for_the_sampling_that_is_done():
     assert proven(task, RECIPE, Asking(), IMAGES, 0, 1e-5).epsilon == 0
 
 
-def test_the_defended_recipe_counts():
+def test_only_the_recipe_that_was_agreed_counts():
     class Longer(Asking):
         def on_recipe(self, recipe):
             return replace(recipe, epochs=5)
 
     task, _ = tiny.make(tiny.plain)
-    assert proven(task, RECIPE, Longer(), IMAGES, 10, 1e-5).accountant == "0.1, 15"
-    assert len(draw_sample(task, RECIPE, Longer(), IMAGES, generator(0)).steps) == 5 * 3
+    agreed = agreed_recipe(RECIPE, Longer())
+    assert proven(task, agreed, Longer(), IMAGES, 10, 1e-5).accountant == "0.1, 15"
+    assert len(draw_sample(task, agreed, Longer(), IMAGES, generator(0)).steps) == 5 * 3
+    with pytest.raises(DefenseError, match="expected a recipe with epochs = 5, got 2"):
+        proven(task, RECIPE, Longer(), IMAGES, 10, 1e-5)
+    with pytest.raises(DefenseError, match="expected a recipe with epochs = 5, got 2"):
+        draw_sample(task, RECIPE, Longer(), IMAGES, generator(0))
 
 
 @pytest.mark.parametrize("factory", [tiny.normalised, tiny.instance_normalised])

@@ -24,17 +24,17 @@ def single_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def rounds() -> Rounds:
     """Let a client train for one round on random images of 8 pixels: ``rounds("lenet", channels=2)``."""
-    from leakward.federated import LocalTraining, NoDefense, run_round
+    from leakward.federated import LocalTraining, NoDefense, agreed_recipe, run_round
     from leakward.models import TaskSpec, build_task, initial_state
     from leakward.types import Batch, generator
 
     def make(model="lenet", *, recipe=None, defense=None, seed=0, **options):
         options = options or ({"channels": 2} if model == "lenet" else {})
-        recipe, rng = recipe or LocalTraining(batch_images=2), generator(seed)
+        defense, rng = defense or NoDefense(), generator(seed)
+        recipe = agreed_recipe(recipe or LocalTraining(batch_images=2), defense)
         task = build_task(TaskSpec(model, (3, 8, 8), 4, options, (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)))
         size = recipe.batch_images
         batch = Batch(torch.rand(size, 3, 8, 8, generator=rng), torch.randint(4, (size,), generator=rng))
-        defense = defense or NoDefense()
         task, state = defense.install(task, initial_state(task, generator(7)), generator(8))
         return run_round(task, state, batch, recipe, defense, rng)
 

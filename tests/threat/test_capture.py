@@ -75,6 +75,13 @@ def test_every_defence_comes_back(name, knowledge, rounds, tmp_path):
     assert [path.name for path in (tmp_path / "made").iterdir()] == ["capture"]
 
 
+def test_a_recipe_that_is_not_that_of_the_defence_is_refused(rounds, tmp_path):
+    save_capture(observe(rounds(defense=make("larger-batches", batch_images=3)), ThreatModel()), tmp_path / "capture")
+    change_facts(tmp_path / "capture", lambda facts: facts["recipe"].update(batch_images=2))
+    with pytest.raises(CaptureError, match="LargerBatches: expected a recipe with batch_images = 3, got 2"):
+        load_capture(tmp_path / "capture")
+
+
 def test_chains_of_chains_come_back_as_one(rounds, tmp_path):
     inner = Chain((make("pruning"), fitted()))
     seen = observe(rounds(defense=Chain((make("clipping"), inner))), ThreatModel())

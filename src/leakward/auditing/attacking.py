@@ -90,16 +90,15 @@ def _scores(
 ) -> list[tuple[str, int, str, float]]:
     rows: list[tuple[str, int, str, float]] = []
     std = site.task.spec.std or (1.0,) * site.data.image_shape[0]
-    victims, mean_image = site.victims(plan, cell.seed), site.mean_image
+    victims, mean_image = site.victims(plan, cell.defense, cell.seed), site.mean_image
     for number, (round_, guess) in enumerate(zip(rounds, found, strict=True)):
         if guess.images is None or guess.labels is None:
             continue
         context = ScoringContext(gallery, victims[number], mean_image, std, classifier)
         batch = round_.batch
         scores = score(batch.images.cpu(), batch.labels.cpu(), guess.images.cpu(), guess.labels.cpu(), context)
-        first = number * len(batch)
         for name, values in scores.items():
-            rows += [(part, first + i, name, float(value)) for i, value in enumerate(values)]
+            rows += [(part, i * len(rounds) + number, name, float(value)) for i, value in enumerate(values)]
     return rows
 
 
@@ -108,15 +107,14 @@ def _class_f1(
 ) -> float | None:
     """Return the macro F1 of the classes that ``classifier`` reads from the reconstructions, or None."""
     pairs = [
-        (round_.batch, guess.images.cpu())
+        (round_.batch.labels.cpu(), images)
         for round_, guess in zip(rounds, found, strict=True)
-        if guess.images is not None
+        if (images := _assigned(round_, guess)) is not None
     ]
     if classifier is None or not pairs:
         return None
-    ordered = [images[assign(batch.images.cpu(), images)] for batch, images in pairs]
-    labels = torch.cat([batch.labels.cpu() for batch, _ in pairs])
-    return class_scores(classifier(torch.cat(ordered)).cpu(), labels, len(site.data.classes)).f1_macro
+    labels, images = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+    return class_scores(classifier(images).cpu(), labels, len(site.data.classes)).f1_macro
 
 
 def _status(found: Sequence[Reconstruction]) -> str:
@@ -129,12 +127,23 @@ def _status(found: Sequence[Reconstruction]) -> str:
 
 def _pictures(rounds: Sequence[Round], found: Sequence[Reconstruction]) -> Tensors:
     originals = [round_.batch.images.cpu() for round_ in rounds]
+    assigned = [_assigned(round_, guess) for round_, guess in zip(rounds, found, strict=True)]
     guesses = [
-        torch.zeros_like(original) if guess.images is None else guess.images.cpu()
-        for original, guess in zip(originals, found, strict=True)
+        torch.zeros_like(original) if images is None else images
+        for original, images in zip(originals, assigned, strict=True)
     ]
-    return {"originals": _bytes(torch.cat(originals)), "reconstructions": _bytes(torch.cat(guesses))}
+    return {"originals": _bytes(originals), "reconstructions": _bytes(guesses)}
 
 
-def _bytes(images: Tensor) -> Tensor:
+def _assigned(round_: Round, guess: Reconstruction) -> Tensor | None:
+    """Return the reconstructions in the order of the private images that they are matched to, or None."""
+    if guess.images is None:
+        return None
+    images = guess.images.cpu()
+    return images[assign(round_.batch.images.cpu(), images)]
+
+
+def _bytes(updates: Sequence[Tensor]) -> Tensor:
+    """Return the first image of every update, then the second of every one, and so on: in the order of the victims."""
+    images = torch.stack([*updates], dim=1).flatten(0, 1)
     return (images * 255).round().to(torch.uint8).contiguous()

@@ -9,7 +9,7 @@ from typing import Any
 from leakward.attacks import Attack
 from leakward.auditing.parts import label, plain_part
 from leakward.auditing.plan import Plan, plain
-from leakward.federated import Defense, NoDefense
+from leakward.federated import Defense, LocalTraining, NoDefense
 from leakward.streams import digest
 from leakward.threat import Knowledge
 
@@ -92,14 +92,13 @@ def privacy_id(training: str, delta: float) -> str:
 
 def factors(plan: Plan, cell: Cell) -> dict[str, Any]:
     """Return the columns that name a cell in every table."""
-    recipe = plan.recipe
     return {
         "data": plan.data.name,
         "model": plan.model.name,
         "attack": label("attacks", cell.attack),
         "defense": label("defenses", cell.defense),
         "knowledge": cell.knowledge,
-        "recipe": f"{recipe.share}, {recipe.batch_images} images, {recipe.mode} mode{_together(plan)}",
+        "recipe": f"{_recipe(plan.agreed(cell.defense))}{_together(plan)}",
         "seed": cell.seed,
         "server": MALICIOUS if cell.attack.active else "honest",
     }
@@ -108,6 +107,11 @@ def factors(plan: Plan, cell: Cell) -> dict[str, Any]:
 def _trained_by(plan: Plan) -> str:
     """Return the table that says how the model is trained, which reads classes from reconstructions."""
     return "utility" if plan.federation is None else "federation"
+
+
+def _recipe(recipe: LocalTraining) -> str:
+    steps = f" of {len(recipe.step_sizes(recipe.batch_images))} steps" if recipe.share == "update" else ""
+    return f"{recipe.share}{steps}, {recipe.batch_images} images, {recipe.mode} mode"
 
 
 def _together(plan: Plan) -> str:

@@ -19,7 +19,8 @@ def positive(undefended: Verdict) -> dict[str, Any]:
 
 def negative(site: Site, plan: Plan, frame: pd.DataFrame, chance: float) -> dict[str, Any]:
     """Return what an attacker gets from prior knowledge alone: the mean of public images, and no update."""
-    index = torch.cat([site.victims(plan, seed).flatten() for seed in plan.audit.seeds])
+    most = max(plan.defenses, key=plan.images_per_update)  # which meets every image that another one meets
+    index = torch.cat([site.victims(plan, most, seed).flatten() for seed in plan.audit.seeds])
     private = site.gallery[index]
     guess = site.mean_image.expand_as(private)
     ratio, similarity = float(psnr(private, guess).mean()), float(ssim(private, guess).mean())

@@ -9,8 +9,10 @@ from typing import Any
 
 from leakward import registry
 from leakward.attacks import Attack
+from leakward.defenses.recipe_defense import RecipeDefense
 from leakward.errors import LeakwardError
-from leakward.federated import Chain, Defense
+from leakward.federated import Chain, Defense, LocalTraining
+from leakward.federated.chain import parts_of
 from leakward.settings import parse, plain_fields
 
 CHAIN = "chain"
@@ -41,6 +43,16 @@ def label(family: registry.Family, part: Attack | Defense) -> str:
     name, defaults = registry.name_of(family, kind), {f.name: f.default for f in fields(kind)}
     own = {key: value for key, value in plain_fields(part).items() if value != defaults[key]}
     return name + (f"({', '.join(f'{key}={value}' for key, value in own.items())})" if own else "")
+
+
+def idle_part(defense: Defense, recipe: LocalTraining) -> Defense | None:
+    """Return the first part of ``defense`` that is there to change ``recipe`` and leaves it as it is, or None."""
+    for part in parts_of(defense):
+        made = part.on_recipe(recipe)
+        if made == recipe and isinstance(part, RecipeDefense):
+            return part
+        recipe = made
+    return None
 
 
 def _read(family: registry.Family, settings: dict[str, Any], place: str, problems: list[str]) -> Any:

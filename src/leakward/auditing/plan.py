@@ -4,16 +4,17 @@ import json
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
 from leakward import registry
 from leakward.attacks import Attack
-from leakward.auditing.parts import plain_part, read_parts
-from leakward.errors import PlanError
-from leakward.federated import Defense, LocalTraining, NoDefense
+from leakward.auditing.parts import idle_part, label, plain_part, read_parts
+from leakward.errors import DefenseError, PlanError
+from leakward.federated import Defense, LocalTraining, NoDefense, agreed_recipe
+from leakward.federated.agreement import require_images, require_step_images
 from leakward.settings import parse, plain_fields
 from leakward.threat import Knowledge
 from leakward.training import DataSettings, FederationSettings, ModelSettings
@@ -25,7 +26,7 @@ class AuditSettings:
 
     Attributes:
         victims: Updates attacked per cell and seed, at least 1; each holds ``recipe.batch_images`` images
-            of every aggregated client.
+            of every aggregated client, or as many as a defence makes of them.
         seeds: Independent repetitions, each with weights, victims and randomness of its own.
         knowledge: Levels at which every defence is attacked.
         labels: Whether labels are ``inferred`` by the attacker or ``granted``.
@@ -52,8 +53,8 @@ class UtilitySettings:
 
     Attributes:
         epochs: Passes over the site's images; 0 leaves utility out, that of a federation as well.
-        batch_size: Images per step.
-        optimizer: Applied to the gradients that the client sends.
+        batch_size: Images of a round, in the place of ``recipe.batch_images``.
+        optimizer: Applied to the gradients that the client sends; what it sends after local steps is subtracted.
         learning_rate: Of that optimiser.
         train_images: At most this many of the site's images; 0 means all.
         delta: At which epsilon is stated, where a defence proves one.
@@ -91,10 +92,17 @@ class Plan:
     attacks: tuple[Attack, ...]
     defenses: tuple[Defense, ...]
 
-    @property
-    def images_per_update(self) -> int:
-        """Return how many images are behind what the attacker sees of one round."""
-        return self.recipe.batch_images * self.audit.aggregated_clients
+    def agreed(self, defense: Defense) -> LocalTraining:
+        """Return the recipe of an attacked round with ``defense``."""
+        return agreed_recipe(self.recipe, defense)
+
+    def trained(self, defense: Defense, count: int) -> LocalTraining:
+        """Return the recipe of a round for utility with ``defense``, at a site that trains on ``count`` images."""
+        return agreed_recipe(replace(self.recipe, batch_images=min(self.utility.batch_size, count)), defense)
+
+    def images_per_update(self, defense: Defense) -> int:
+        """Return how many images are behind what the attacker sees of one round with ``defense``."""
+        return self.agreed(defense).batch_images * self.audit.aggregated_clients
 
 
 TABLES: dict[str, type[Any]] = {
@@ -147,10 +155,12 @@ def make_plan(tables: Mapping[str, Any]) -> Plan:
         problems.append("[[attack]]: expected at least one, got none")
     if not problems:
         problems += _out_of_range(made)
-    if problems:
-        raise PlanError("the plan has problems:\n" + "\n".join(f"  - {problem}" for problem in problems))
     made["attacks"] = tuple(dict.fromkeys(made["attacks"]))
     made["defenses"] = (NoDefense(), *(d for d in dict.fromkeys(made["defenses"]) if d != NoDefense()))
+    if not problems:
+        problems += _impossible(Plan(**made))
+    if problems:
+        raise PlanError("the plan has problems:\n" + "\n".join(f"  - {problem}" for problem in problems))
     return Plan(**made)
 
 
@@ -163,6 +173,52 @@ def plain(plan: Plan) -> dict[str, Any]:
         "attack": [plain_part("attacks", attack) for attack in plan.attacks],
         "defense": [plain_part("defenses", defense) for defense in plan.defenses],
     }
+
+
+def require_trainable(plan: Plan, defense: Defense, count: int | None = None) -> None:
+    """Raise ``DefenseError`` if a site cannot train alone for utility, with ``defense``, as the plan wants it to.
+
+    Args:
+        plan: It belongs to.
+        defense: Of the plan.
+        count: Images that the site trains on; None as long as they are not known.
+    """
+    size = plan.utility.batch_size
+    if not plan.utility.epochs or plan.federation is not None:
+        return
+    try:
+        recipe = plan.trained(defense, count or size)
+        held = count or recipe.batch_images
+        require_images(recipe, defense, min(held, recipe.batch_images))
+        if rest := held % recipe.batch_images:
+            require_step_images(recipe, defense, rest)
+    except DefenseError as error:
+        raise DefenseError(f"[utility] batch_size = {size}: {error}") from error
+
+
+def _impossible(plan: Plan) -> list[str]:
+    """Return why the plan cannot have some of its defences, because of the recipe or of the images that it takes."""
+    problems: list[str] = []
+    for defense in plan.defenses[1:]:
+        try:
+            _require_possible(plan, defense)
+        except DefenseError as error:
+            problems.append(f"[[defense]] {label('defenses', defense)}: {error}")
+    return problems
+
+
+def _require_possible(plan: Plan, defense: Defense) -> None:
+    recipe, most = plan.agreed(defense), plan.data.site_images
+    if idle := idle_part(defense, plan.recipe):
+        raise DefenseError(f"{type(idle).__name__}: expected to change the recipe, which has as much already; raise it")
+    require_images(recipe, defense, recipe.batch_images)
+    images = plan.audit.victims * plan.images_per_update(defense)
+    if images > most:
+        raise DefenseError(
+            f"expected at most {most} images in all, got {images}; lower victims, batch_images or aggregated_clients, "
+            "or raise site_images"
+        )
+    require_trainable(plan, defense)
 
 
 def _table(tables: Mapping[str, Any], name: str, problems: list[str]) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from leakward.auditing.plan import Plan
+from leakward.auditing.plan import Plan, require_trainable
 from leakward.data import Dataset
 from leakward.errors import DataError
 from leakward.federated import Round, run_round
@@ -52,11 +52,15 @@ class Site:
         """Return the network that is trained with ``defense``, and the weights every cell of this seed starts from."""
         return sites.install(defense, self.task, self.initial_state(seed), seed)
 
-    def victims(self, plan: Plan, seed: int) -> Int[Tensor, "v b"]:
-        """Return which images of the gallery are attacked: one row per update, the same for every defence."""
-        size = plan.images_per_update
+    def victims(self, plan: Plan, defense: Defense, seed: int) -> Int[Tensor, "v b"]:
+        """Return which images of the gallery are attacked: one row per update.
+
+        Row by row, the images of a smaller update are the first of a larger one: whatever a defence makes of the number
+        of images, it meets every image that the undefended client sends, in the same update, and others beside it.
+        """
+        size = plan.images_per_update(defense)
         order = torch.randperm(len(self.gallery), generator=stream("victims", seed))
-        return order[: plan.audit.victims * size].view(-1, size)
+        return order[: plan.audit.victims * size].view(size, -1).T
 
     def public(self, most: int) -> Batch | None:
         """Return up to ``most`` of the public images with their labels, or None where there are to be none."""
@@ -66,10 +70,11 @@ class Site:
     def rounds(self, plan: Plan, defense: Defense, seed: int, task: Task, state: Tensors) -> list[Round]:
         """Let the client send one update for every victim, given the network and weights that the server sent."""
         made: list[Round] = []
-        for number, index in enumerate(self.victims(plan, seed)):
+        recipe = plan.agreed(defense)
+        for number, index in enumerate(self.victims(plan, defense, seed)):
             batch = Batch(self.gallery[index].to(self.device), self.gallery_labels[index].to(self.device))
             rng = stream("client", repr(defense), seed, number)
-            made.append(run_round(task, state, batch, plan.recipe, defense, rng, plan.audit.aggregated_clients))
+            made.append(run_round(task, state, batch, recipe, defense, rng, plan.audit.aggregated_clients))
         return made
 
 
@@ -78,16 +83,20 @@ def open_site(plan: Plan, device: torch.device) -> Site:
 
     Raises:
         DataError: If the site has fewer different images than the plan needs.
+        DefenseError: If it has too few for a defence to train on.
         ModelError: If the network does not fit the images.
     """
     source, data = plan.data, site_data(plan.data)
     gallery = _different(data, source.site_images)
-    needed = max(2, plan.audit.victims * plan.images_per_update)
+    needed = max(2, *(plan.audit.victims * plan.images_per_update(defense) for defense in plan.defenses))
     if len(gallery) < needed:
         raise DataError(
             f"data {data.name!r}: expected at least {needed} different images at the site for {plan.audit.victims} "
             f"victims, got {len(gallery)}; lower victims or batch_images"
         )
+    trained = len(data.splits["train"])
+    for defense in plan.defenses:
+        require_trainable(plan, defense, min(trained, plan.utility.train_images or trained))
     for split, purpose in (("val", "public ones, for the negative control"), ("test", "ones to measure accuracy on")):
         if len(data.splits[split]) == 0:
             raise DataError(f"data {data.name!r}: expected images in the split {split} ({purpose}), got none; add some")

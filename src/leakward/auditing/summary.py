@@ -15,6 +15,7 @@ from leakward.auditing.parts import label
 from leakward.auditing.plan import Plan
 from leakward.auditing.site import Site
 from leakward.auditing.verdict import Tally, Verdict, judge, with_controls
+from leakward.federated import Defense
 from leakward.metrics import METRICS, Summary, summarise
 
 SCHEMA = 1
@@ -42,8 +43,9 @@ def summarise_run(
     """
     frame = _frame(plan, cells, scores)
     chance = 1 / len(site.gallery)
-    levels = {label("defenses", defense): _levels(plan, frame, label("defenses", defense)) for defense in plan.defenses}
-    alone = {name: judge(_tally(plan, site, frame, name, level)) for name, level in levels.items()}
+    named = {label("defenses", defense): defense for defense in plan.defenses}
+    levels = {name: _levels(plan, frame, name) for name in named}
+    alone = {name: judge(_tally(plan, site, frame, named[name], level)) for name, level in levels.items()}
     consistent = consistency(checks)
     verdicts = {name: with_controls(v, alone["none"], consistent["passed"]) for name, v in alone.items()}
     return {
@@ -77,7 +79,7 @@ def _frame(plan: Plan, cells: Rows, scores: Rows) -> pd.DataFrame:
     factors = pd.DataFrame(list(cells)).rename(columns={"id": "cell"}).drop(columns="members")
     factors["knowledge"] = factors["knowledge"].mask(factors["server"] == MALICIOUS, MALICIOUS)
     frame = pd.DataFrame(list(scores), columns=["cell", "victim", "metric", "value"]).merge(factors, on="cell")
-    frame["group"] = frame["seed"].astype(str) + "/" + (frame["victim"] // plan.images_per_update).astype(str)
+    frame["group"] = frame["seed"].astype(str) + "/" + (frame["victim"] % plan.audit.victims).astype(str)
     return frame
 
 
@@ -100,16 +102,17 @@ def _levels(plan: Plan, frame: pd.DataFrame, defense: str) -> dict[str, dict[str
 
 
 def _tally(
-    plan: Plan, site: Site, frame: pd.DataFrame, defense: str, levels: Mapping[str, Mapping[str, Summary]]
+    plan: Plan, site: Site, frame: pd.DataFrame, defense: Defense, levels: Mapping[str, Mapping[str, Summary]]
 ) -> Tally:
     """Return what all attacks together found of one defence, at the aware level."""
-    own = frame[(frame["defense"] == defense) & (frame["knowledge"] == "aware") & (frame["metric"] == "rank")]
+    name = label("defenses", defense)
+    own = frame[(frame["defense"] == name) & (frame["knowledge"] == "aware") & (frame["metric"] == "rank")]
     best: Any = own.groupby("group")["value"].min()
     return Tally(
         summaries=levels.get("aware", {}),
         updates=plan.audit.victims * len(plan.audit.seeds),
         places=tuple(int(place) for place in best),
-        images=plan.images_per_update,
+        images=plan.images_per_update(defense),
         gallery=len(site.gallery),
         attacks=sum(not attack.active for attack in plan.attacks),
     )
@@ -223,11 +226,13 @@ def _final(utility: Rows) -> list[dict[str, Any]]:
 
 def _limits(plan: Plan, site: Site) -> list[str]:
     attacks = ", ".join(label("attacks", attack) for attack in plan.attacks)
-    images = plan.audit.victims * plan.images_per_update * len(plan.audit.seeds)
+    updates = plan.audit.victims * len(plan.audit.seeds)
+    counts = sorted({updates * plan.images_per_update(defense) for defense in plan.defenses})
+    images = f"{counts[0]} images" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} images"
     active = any(attack.active for attack in plan.attacks)
     limits = [
         f"Only the attacks named here were run ({attacks}); a stronger one may find more.",
-        f"Every rate rests on {images} images of one data set, {site.data.name}; the intervals say how far it carries.",
+        f"Every rate rests on {images} of one data set, {site.data.name}; the intervals say how far it carries.",
         "The network was attacked at its random start, before any training.",
         "Verdicts are on a server that follows the protocol." + ("" if active else " A malicious one was not tried."),
         _trained(plan),

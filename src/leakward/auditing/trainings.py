@@ -19,6 +19,7 @@ from leakward.auditing.store import Store
 from leakward.auditing.utility import guarantee, train
 from leakward.federated import Defense, Guarantee, NoDefense
 from leakward.training import Job, TrainingResult
+from leakward.training.client import require_able
 from leakward.training.engine import train as train_jobs
 from leakward.types import Tensors
 
@@ -40,10 +41,16 @@ def federated_jobs(plan: Plan, fingerprint: str) -> dict[str, Job]:
 
 
 def train_federations(jobs: Mapping[str, Job], store: Store, progress: Progress) -> None:
-    """Train the jobs whose parts are not there yet."""
+    """Train the jobs whose parts are not there yet.
+
+    Raises:
+        DefenseError: If some client cannot do what a defence asks for.
+    """
     missing = [part for part in jobs if not store.has(part, TRAINING, STATE)]
     if not missing:
         return
+    for part in missing:  # what a client cannot do need not wait for the engine
+        require_able(jobs[part])
 
     def keep(place: int, result: TrainingResult) -> None:
         _keep(store, missing[place], {"rounds": [asdict(done) for done in result.rounds]}, result.state)

@@ -1,8 +1,9 @@
 """What a defence costs: the accuracy of a model trained with it.
 
-One site trains alone, through the very ``client_round`` that is attacked: every step sends the gradient of a minibatch,
-defended, and a plain optimiser applies it. Minibatches are those of shuffled epochs; for a defence whose proof asks for
-it, each is a Poisson sample of its own, of the same expected size and as many of them.
+One site trains alone, through the very ``client_round`` that is attacked and by the recipe agreed for its defence, one
+minibatch per round. A plain optimiser applies a gradient; the change of the weights after local steps is subtracted, as
+FedAvg does with a single client. Minibatches are those of shuffled epochs; for a defence whose proof asks for it, each
+is a Poisson sample of its own, of the same expected size and as many of them.
 """
 
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from leakward.federated import Defense, Guarantee, LocalTraining, Update, client
 from leakward.models import Task
 from leakward.streams import stream
 from leakward.tape import Tape
+from leakward.training.client import apply_update
 from leakward.training.evaluation import logits, scores
 from leakward.training.results import ModelScores
 from leakward.types import Tensors
@@ -40,7 +42,8 @@ def train(plan: Plan, site: Site, defense: Defense, seed: int, progress: Callabl
     """Train with ``defense`` on the site's images and test after every epoch."""
     settings = plan.utility
     images, labels = (part.to(site.device) for part in site.data.subset("train"))
-    recipe, count = _minibatches(plan, site)
+    count = _images(plan, site)
+    recipe = plan.trained(defense, count)
     images, labels = images[:count], labels[:count]
     (task, state), private, memory = site.start(defense, seed), None, None
     order, tape_source = stream("order", seed), stream("training", repr(defense), seed)
@@ -61,11 +64,12 @@ def train(plan: Plan, site: Site, defense: Defense, seed: int, progress: Callabl
 
 
 def guarantee(plan: Plan, site: Site, defense: Defense) -> Guarantee | None:
-    """Return what ``defense``, as agreed and not yet prepared, proves for each image after all steps of ``train``."""
-    recipe, count = _minibatches(plan, site)
-    steps = plan.utility.epochs * -(-count // recipe.batch_images)
+    """Return what ``defense``, as agreed and not yet prepared, proves for each image after all rounds of ``train``."""
+    count = _images(plan, site)
+    recipe = plan.trained(defense, count)
+    rounds = plan.utility.epochs * -(-count // recipe.batch_images)
     task, _ = site.start(defense, 0)
-    return proven(task, recipe, defense, count, steps, plan.utility.delta)
+    return proven(task, recipe, defense, count, rounds, plan.utility.delta)
 
 
 def predict(task: Task, state: Tensors, images: Float[Tensor, "n c h w"]) -> Int[Tensor, " n"]:
@@ -73,11 +77,10 @@ def predict(task: Task, state: Tensors, images: Float[Tensor, "n c h w"]) -> Int
     return logits(task, state, images).argmax(1)
 
 
-def _minibatches(plan: Plan, site: Site) -> tuple[LocalTraining, int]:
-    """Return the recipe of a step, and the number of images that the site trains on."""
-    settings, images = plan.utility, len(site.data.splits["train"])
-    count = min(images, settings.train_images or images)
-    return LocalTraining("gradient", min(settings.batch_size, count), mode=plan.recipe.mode), count
+def _images(plan: Plan, site: Site) -> int:
+    """Return the number of images that the site trains on."""
+    images = len(site.data.splits["train"])
+    return min(images, plan.utility.train_images or images)
 
 
 def _apply(
@@ -86,8 +89,10 @@ def _apply(
     state: Tensors,
     update: Update,
     memory: optim.OptimizerState | None,
-) -> tuple[Tensors, optim.OptimizerState]:
+) -> tuple[Tensors, optim.OptimizerState | None]:
     """Take the server's step."""
+    if update.share == "update":
+        return apply_update(state, update, plan.recipe), None
     settings = LocalTraining("update", optimizer=plan.utility.optimizer, learning_rate=plan.utility.learning_rate)
     parameters = {name: state[name] for name in task.parameter_names}
     stepped, memory = optim.step_function(settings)(parameters, update.tensors, memory or optim.start(parameters))

@@ -11,10 +11,12 @@ from leakward.defenses.gaussian_noise import GaussianNoise as GaussianNoise
 from leakward.defenses.group_norm import GroupNorm as GroupNorm
 from leakward.defenses.instahide import InstaHide as InstaHide
 from leakward.defenses.laplacian_noise import LaplacianNoise as LaplacianNoise
+from leakward.defenses.larger_batches import LargerBatches as LargerBatches
 from leakward.defenses.learnable_perturbation import LearnablePerturbation as LearnablePerturbation
 from leakward.defenses.learnable_perturbation import PublicNoise as PublicNoise
 from leakward.defenses.local_dp import LocalDP as LocalDP
 from leakward.defenses.mixup import Mixup as Mixup
+from leakward.defenses.more_local_steps import MoreLocalSteps as MoreLocalSteps
 from leakward.defenses.outpost import Outpost as Outpost
 from leakward.defenses.precode import PRECODE as PRECODE
 from leakward.defenses.pruning import Pruning as Pruning

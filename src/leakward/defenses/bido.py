@@ -68,6 +68,11 @@ class BiDO(Defense):
         )
 
     @property
+    def step_images(self) -> int:
+        """Return that a single image depends on nothing."""
+        return 2
+
+    @property
     def mixes_images(self) -> bool:
         """Return that dependence is a matter of all images of a step."""
         return True
@@ -90,10 +95,10 @@ class BiDO(Defense):
         dependent = self.dependent(task, objective)
 
         def defended(parameters: Tensors, step: Step) -> tuple[Tensor, Tensors]:
-            if len(step.images) < 2:
+            if len(step.images) < self.step_images:
                 raise DefenseError(
-                    f"BiDO: expected at least 2 images in every step, among which dependence shows, got "
-                    f"{len(step.images)}; use larger batches, without defences that look at each image alone"
+                    f"BiDO: expected at least {self.step_images} images in every step, among which dependence shows, "
+                    f"got {len(step.images)}; use larger batches, without defences that look at each image alone"
                 )
             return dependent(parameters, step)
 

@@ -55,6 +55,11 @@ class InstaHide(Defense):
         )
 
     @property
+    def step_images(self) -> int:
+        """Return that there is nothing to mix a single image with."""
+        return 2
+
+    @property
     def mixes_images(self) -> bool:
         """Return that every image enters the gradient of another."""
         return True
@@ -63,7 +68,7 @@ class InstaHide(Defense):
         """Mix images and labels, and mirror pixels."""
         del parameters
         images, count = step.images, len(step.images)
-        require_partners("InstaHide", images, 2)
+        require_partners("InstaHide", images, self.step_images)
         share = bounded(tape.normal((count, self.mixed), images).abs(), self.bound)
         others = [permutation(count, tape, images) for _ in range(self.mixed - 1)]
         labels = probabilities(step.labels, task.spec.num_classes, images)

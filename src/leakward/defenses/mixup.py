@@ -50,6 +50,11 @@ class Mixup(Defense):
         check(self, positive("alpha", self.alpha))
 
     @property
+    def step_images(self) -> int:
+        """Return that there is nothing to mix a single image with."""
+        return 2
+
+    @property
     def mixes_images(self) -> bool:
         """Return that every image enters the gradient of another."""
         return True
@@ -57,7 +62,7 @@ class Mixup(Defense):
     def on_step(self, task: Task, parameters: Tensors, step: Step, tape: Tape) -> Step:
         """Mix every image with a partner."""
         del parameters
-        require_partners("Mixup", step.images, 2)
+        require_partners("Mixup", step.images, self.step_images)
         share = symmetric_beta(self.alpha, tape.uniform((2,), step.images))
         partner = permutation(len(step.images), tape, step.images)
         labels = probabilities(step.labels, task.spec.num_classes, step.images)

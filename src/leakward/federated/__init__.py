@@ -1,6 +1,7 @@
 """The client of a federation: its recipe, its one simulator, and where defences hook in."""
 
 from leakward.federated.aggregation import group_update as group_update
+from leakward.federated.agreement import agreed_recipe as agreed_recipe
 from leakward.federated.chain import Chain as Chain
 from leakward.federated.client import ClientResult as ClientResult
 from leakward.federated.client import client_round as client_round

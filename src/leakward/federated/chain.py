@@ -35,6 +35,11 @@ class Chain(Defense):
         return any(part.per_example for part in self.parts)
 
     @property
+    def step_images(self) -> int:
+        """Return the most that some part has to have."""
+        return max((part.step_images for part in self.parts), default=1)
+
+    @property
     def mixes_images(self) -> bool:
         """Return whether some part mixes images."""
         return any(part.mixes_images for part in self.parts)
@@ -136,3 +141,10 @@ class Chain(Defense):
             inner = part.evidence(found.message, images, recipe)
             found = Evidence(inner.message, {n: found.weight[n] * inner.weight[n] for n in message})
         return found
+
+
+def parts_of(defense: Defense) -> tuple[Defense, ...]:
+    """Return the defences of which ``defense`` consists, chains of chains laid out flat."""
+    if isinstance(defense, Chain):
+        return tuple(inner for part in defense.parts for inner in parts_of(part))
+    return (defense,)

@@ -13,6 +13,7 @@ from torch.func import grad, vmap
 
 from leakward.errors import DefenseError
 from leakward.federated import optim
+from leakward.federated.agreement import require_agreed
 from leakward.federated.defense import Defense, Objective, Step
 from leakward.federated.recipe import LocalTraining
 from leakward.federated.sampling import Sample
@@ -42,7 +43,7 @@ def client_update(
     """Return the update of one round on ``images`` (b c h w) and ``labels`` (b), or probabilities (b k).
 
     Raises:
-        DefenseError: If the defence cannot be applied to this task and recipe.
+        DefenseError: If the defence cannot be applied to this task, or would still change this recipe.
     """
     return client_round(task, state, images, labels, recipe, defense, tape).update
 
@@ -63,7 +64,8 @@ def client_round(
     With a ``sample``, ``images`` and ``labels`` are all that the client has, and the local steps are on those sampled;
     the update tells the agreed number of images, not the one drawn.
     """
-    task, recipe = defense.on_task(task), defense.on_recipe(recipe)
+    require_agreed(recipe, defense)
+    task = defense.on_task(task)
     parameters, buffers = task.split(state)
     private = defense.start_private(task, state, tape) if private is None else private
     steps = _local_steps(images, labels, recipe, tape, sample)

@@ -94,6 +94,11 @@ class Defense:
         return False
 
     @property
+    def step_images(self) -> int:
+        """Return how many images every local step has to have, at least."""
+        return 1
+
+    @property
     def mixes_images(self) -> bool:
         """Return whether one image changes another's gradient, or what is done to it: bounding each proves nothing."""
         return False
@@ -135,7 +140,11 @@ class Defense:
         return task
 
     def on_recipe(self, recipe: LocalTraining) -> LocalTraining:
-        """Change the training settings."""
+        """Change what all sites do in a round: once, before anything else (``agreed_recipe``).
+
+        What this returns, it leaves alone when it is asked again. Server and attacker see the recipe, so that even one
+        who knows of no defence replays this one.
+        """
         return recipe
 
     def start_private(self, task: Task, state: Tensors, tape: Tape) -> Tensors:

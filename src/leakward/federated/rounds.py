@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from leakward.federated.aggregation import group_update
+from leakward.federated.agreement import require_images
 from leakward.federated.defense import Defense
 from leakward.federated.recipe import LocalTraining
 from leakward.federated.update import Update
@@ -20,7 +21,7 @@ class Round:
     Attributes:
         task: As agreed, with what the defence installed, before it acts on a round.
         state: Parameters and buffers the round started from.
-        recipe: As agreed, before the defence acts on it.
+        recipe: As agreed, with what the defence changed in it.
         defense: Switched on at the client.
         batch: The private images and labels, of all clients.
         update: What the server was sent.
@@ -47,7 +48,12 @@ def run_round(
     rng: torch.Generator,
     clients: int = 1,
 ) -> Round:
-    """Let a client, or several with equal parts of ``batch``, train for one round."""
+    """Let a client, or several with equal parts of ``batch``, train for one round.
+
+    Raises:
+        DefenseError: If the defence cannot be applied, would still change ``recipe``, or asks for more images.
+    """
+    require_images(recipe, defense, len(batch) // clients)
     tape = Tape(rng)
     update = group_update(task, state, batch.images, batch.labels, recipe, defense, tape, clients)
     return Round(task, state, recipe, defense, batch, update, tape, clients)

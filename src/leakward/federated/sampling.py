@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from leakward.federated.agreement import require_agreed
 from leakward.federated.defense import Defense, Guarantee
 from leakward.federated.recipe import LocalTraining
 from leakward.models import Task
@@ -68,7 +69,7 @@ def draw_sample(
         images: n, that the client has.
         rng: Of the draw.
     """
-    recipe = _defended(recipe, defense, images)
+    recipe = _expected(recipe, defense, images)
     return poisson_sample(images, recipe, rng) if _asked(task, recipe, defense) else None
 
 
@@ -87,7 +88,7 @@ def proven(
         rounds: In which the client sends a message, at least 0.
         delta: In (0, 1).
     """
-    recipe = _defended(recipe, defense, images)
+    recipe = _expected(recipe, defense, images)
     if not _asked(task, recipe, defense):
         return None
     if rounds == 0:
@@ -96,9 +97,10 @@ def proven(
     return defense.guarantee(size / images, rounds, delta, steps)
 
 
-def _defended(recipe: LocalTraining, defense: Defense, images: int) -> LocalTraining:
-    """Return the recipe that the client follows, for as many images as agreed, or all that it has."""
-    return replace(defense.on_recipe(recipe), batch_images=min(recipe.batch_images, images))
+def _expected(recipe: LocalTraining, defense: Defense, images: int) -> LocalTraining:
+    """Return the agreed recipe, for as many images as agreed, or all that the client has."""
+    require_agreed(recipe, defense)
+    return replace(recipe, batch_images=min(recipe.batch_images, images))
 
 
 def _asked(task: Task, recipe: LocalTraining, defense: Defense) -> bool:

@@ -48,24 +48,24 @@ def strips(run: Run) -> tuple[Strip, ...]:
     solved = [(cell, held) for cell in run.summary.cells if (held := run.pictures(cell.id)) is not None]
     if not solved:
         return ()
-    originals = solved[0][1].originals
-    same = [(cell, held) for cell, held in solved if np.array_equal(held.originals, originals)]
-    first = tuple(Picture(_png(image), f"Original image {i + 1}") for i, image in enumerate(originals[:MOST]))
+    originals = solved[0][1].originals[:MOST]
+    count = len(originals)
+    same = [(cell, held) for cell, held in solved if np.array_equal(held.originals[:count], originals)]
+    first = tuple(Picture(_png(image), f"Original image {i + 1}") for i, image in enumerate(originals))
     scores = _scores(run)
     rows = [Strip("Originals", "what the site holds", first)]
     for result in run.summary.defenses:
         for level in ordered_levels(result):
             cells = [(c, held) for c, held in same if (c.defense, c.knowledge) == (result.defense, level)]
             if cells:
-                rows.append(_strip(result.defense, level, cells, scores))
+                rows.append(_strip(result.defense, level, cells, scores, count))
     return tuple(rows)
 
 
-def _strip(defense: str, level: str, cells: list[tuple[CellResult, Pictures]], scores: Scores) -> Strip:
-    """Return one row: per image the reconstruction, of all attacks, that leaks most."""
+def _strip(defense: str, level: str, cells: list[tuple[CellResult, Pictures]], scores: Scores, count: int) -> Strip:
+    """Return one row: for each of the first ``count`` images the reconstruction, of all attacks, that leaks most."""
     who = level_title(level, defense).lower()
     attacks = ", ".join(sorted({cell.attack for cell, _ in cells}))
-    count = min(MOST, len(cells[0][1].originals))
     boxes = tuple(_box(place, f"{defense_title(defense)}, {who}", cells, scores) for place in range(count))
     note = attacks if defense == NO_DEFENSE else f"{level_title(level, defense)}; {attacks}"
     return Strip(defense_title(defense), note, boxes)

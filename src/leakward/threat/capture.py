@@ -15,6 +15,7 @@ from typing import Any
 from leakward import registry
 from leakward.errors import CaptureError, LeakwardError
 from leakward.federated import Chain, Defense, LocalTraining, Update
+from leakward.federated.chain import parts_of
 from leakward.models import TaskSpec, build_task
 from leakward.settings import Settings, parse, plain_fields, tensor_fields
 from leakward.threat import capture_tensors
@@ -34,7 +35,7 @@ def save_capture(observation: Observation, folder: Path) -> None:
     """
     if folder.exists():
         raise CaptureError(f"capture {folder}: expected a new folder, but it exists; choose another name")
-    parts = capture_tensors.parts(observation.defense)
+    parts = parts_of(observation.defense)
     facts = {
         "schema": SCHEMA,
         "task": asdict(observation.task.spec),
@@ -94,7 +95,7 @@ def _without_tensors(facts: Mapping[str, Any]) -> Observation:
 
 def _with_tensors(observation: Observation, tensors: Tensors) -> Observation:
     own, threat = capture_tensors.own, observation.threat
-    parts: list[Any] = [*capture_tensors.parts(observation.defense)]
+    parts: list[Any] = [*parts_of(observation.defense)]
     parts = [replace(part, **own(tensors, f"defense.{i}")) for i, part in enumerate(parts)]
     draws = own(tensors, "draw")
     return replace(

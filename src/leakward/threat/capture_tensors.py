@@ -20,7 +20,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from leakward.errors import CaptureError
-from leakward.federated import Chain, Defense, group_update
+from leakward.federated import group_update
+from leakward.federated.agreement import require_agreed
+from leakward.federated.chain import parts_of
 from leakward.settings import plain_fields
 from leakward.tape import Tape
 from leakward.threat.observation import Observation
@@ -42,13 +44,6 @@ def lay_out(observation: Observation, fitted: Sequence[Tensors]) -> Tensors:
     for i, part in enumerate(fitted):
         tensors |= _prefixed(f"defense.{i}", part)
     return tensors if observation.labels is None else tensors | {"labels": observation.labels}
-
-
-def parts(defense: Defense) -> tuple[Defense, ...]:
-    """Return the defences of which ``defense`` consists, chains of chains laid out flat."""
-    if isinstance(defense, Chain):
-        return tuple(inner for part in defense.parts for inner in parts(part))
-    return (defense,)
 
 
 def own(tensors: Tensors, prefix: str) -> Tensors:
@@ -77,11 +72,16 @@ def read(observation: Observation, path: Path) -> Tensors:
 
 
 def check(observation: Observation, tensors: Tensors, place: Path) -> None:
-    """Raise ``CaptureError`` unless ``tensors``, those of ``observation``, are what it asks for, and finite."""
+    """Raise ``CaptureError`` unless ``tensors``, those of ``observation``, are what it asks for, and finite.
+
+    Raises:
+        DefenseError: If the defence would have changed the recipe, or does not fit the network.
+    """
     _check_headers(observation, {n: (tuple(v.shape), v.is_floating_point()) for n, v in tensors.items()}, place)
     for name, value in tensors.items():
         if not torch.isfinite(value).all():
             raise CaptureError(f"capture {place}: tensor {name!r} holds NaN or infinity; capture the round again")
+    require_agreed(observation.recipe, observation.defense)
     classes, labels = observation.task.spec.num_classes, observation.labels
     if labels is not None and (labels.min() < 0 or labels.max() >= classes):
         raise CaptureError(f"capture {place}: expected labels 0 to {classes - 1}, got {labels.tolist()}")
@@ -123,7 +123,7 @@ def _allowed(observation: Observation) -> dict[str, Header]:
 
 def _is_fitted(observation: Observation, name: str) -> bool:
     prefix, _, field = name.partition("/")
-    mine: list[Any] = [part for i, part in enumerate(parts(observation.defense)) if prefix == f"defense.{i}"]
+    mine: list[Any] = [part for i, part in enumerate(parts_of(observation.defense)) if prefix == f"defense.{i}"]
     return any(field in {f.name for f in fields(part) if f.init} - plain_fields(part).keys() for part in mine)
 
 

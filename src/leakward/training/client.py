@@ -69,7 +69,11 @@ class Client:
 
     @cached_property
     def recipe(self) -> LocalTraining:
-        """Return what this client does in a round."""
+        """Return what this client does in a round, and on how many images.
+
+        Raises:
+            DefenseError: If the defence cannot be applied, or asks for more images than the client holds.
+        """
         return self.job.recipe_of(len(self.data.splits["train"]))
 
     def batch(self, number: int) -> Batch:
@@ -114,6 +118,12 @@ def apply_update(state: Tensors, update: Update, recipe: LocalTraining) -> Tenso
     rate = recipe.learning_rate if update.share == "gradient" else 1.0
     moved = {name: state[name] - rate * value for name, value in update.tensors.items()}
     return {name: value.detach() for name, value in {**state, **update.buffers, **moved}.items()}
+
+
+def require_able(job: Job) -> None:
+    """Raise ``DefenseError`` if some client of ``job`` holds too few images, or cannot do what the defence asks for."""
+    for share in sites.shares(_load(job.data), job.data):
+        job.recipe_of(len(share))
 
 
 @lru_cache(maxsize=1)

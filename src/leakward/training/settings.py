@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from leakward.federated import Defense, LocalTraining
+from leakward.federated import Defense, LocalTraining, agreed_recipe
+from leakward.federated.agreement import require_images
 from leakward.fields import check, positive, whole
 
 Plain = int | float | str | bool
@@ -84,7 +85,8 @@ class Job:
     Attributes:
         data: Divided among its ``clients``.
         model: Which network.
-        recipe: What a client does in a round; ``batch_images`` gives way to the federation's ``images``.
+        recipe: What a client does in a round, before ``defense`` acts on it; ``batch_images`` gives way to the
+            federation's ``images``.
         defense: Switched on at every client.
         federation: Rounds and strategy.
         seed: Of the first weights and of every random choice of clients and server.
@@ -98,5 +100,12 @@ class Job:
     seed: int = 0
 
     def recipe_of(self, images: int) -> LocalTraining:
-        """Return the recipe of a client with so many images; its ``batch_images`` are those agreed for a round."""
-        return replace(self.recipe, batch_images=min(self.federation.images or images, images))
+        """Return the recipe of a client with so many images; its ``batch_images`` are those agreed for a round.
+
+        Raises:
+            DefenseError: If the defence cannot be applied to it, or asks for more images than there are.
+        """
+        asked = replace(self.recipe, batch_images=min(self.federation.images or images, images))
+        recipe = agreed_recipe(asked, self.defense)
+        require_images(recipe, self.defense, min(images, recipe.batch_images))
+        return recipe
