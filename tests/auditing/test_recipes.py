@@ -202,15 +202,15 @@ class Counted(Defense):
     def poisson(self):
         return True
 
-    def guarantee(self, sampling_rate, rounds, delta, epochs=1):
-        return Guarantee(sampling_rate, delta, f"{rounds} rounds of {epochs}")
+    def guarantee(self, sampling_rate, rounds, delta, steps=1):
+        return Guarantee(sampling_rate, delta, f"{rounds} rounds of {steps}")
 
 
 COUNTED = [
     (Counted(), 16 / 48, "6 rounds of 1"),
     (Chain((LargerBatches(batch_images=24), Counted())), 24 / 48, "4 rounds of 1"),
     (Chain((LargerBatches(batch_images=20), Counted())), 20 / 48, "6 rounds of 1"),
-    (Chain((MoreLocalSteps(epochs=1, minibatch=4), Counted())), 16 / 48, "6 rounds of 1"),
+    (Chain((MoreLocalSteps(epochs=1, minibatch=4), Counted())), 4 / 48, "6 rounds of 4"),
     (Chain((MoreLocalSteps(epochs=3), Counted())), 16 / 48, "6 rounds of 3"),
     (Chain((LargerBatches(batch_images=48), MoreLocalSteps(epochs=3), Counted())), 1.0, "2 rounds of 3"),
 ]
