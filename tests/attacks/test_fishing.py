@@ -8,7 +8,7 @@ from leakward import registry
 from leakward.attacks import Fishing, InvertingGradients, Status
 from leakward.attacks.attack import NOT_APPLICABLE
 from leakward.attacks.fishing import PartOfBatch
-from leakward.federated import LocalTraining, NoDefense, client_update, run_round
+from leakward.federated import LocalTraining, NoDefense, Reply, client_update, run_round
 from leakward.metrics import psnr
 from leakward.models import TaskSpec, build_task, initial_state
 from leakward.tape import Tape
@@ -194,7 +194,8 @@ def test_defences_apply_to_the_planted_model(defense, knowledge):
 def test_a_defence_sees_the_whole_batch_in_a_part_of_it():
     defense = registry.load("defenses", "dp-sgd")()
     message = {"a": torch.randn(50, generator=generator(0))}
-    part, whole = PartOfBatch(defense, 8).evidence(message, 1), defense.evidence(message, 8)
+    caught = Reply({}, message, {}, 1, LocalTraining())
+    part, whole = PartOfBatch(defense, 8).interpret(caught), defense.evidence(message, 8)
     assert torch.equal(part.message["a"], whole.message["a"])
     assert not torch.equal(part.message["a"], defense.evidence(message, 1).message["a"])
     assert PartOfBatch(defense, 8).replay() == defense.replay()

@@ -11,7 +11,7 @@ from leakward.defenses import ATS, DPSGD, LearnablePerturbation, Pruning, Soteri
 from leakward.defenses.accounting import gaussian_guarantee
 from leakward.defenses.dp_sgd import noise_power
 from leakward.errors import PlanError
-from leakward.federated import Chain, LocalTraining, Sample, client_round, client_update
+from leakward.federated import Chain, LocalTraining, Reply, Sample, client_round, client_update
 from leakward.tape import Tape
 from leakward.types import generator
 
@@ -172,7 +172,8 @@ def test_the_attacker_trusts_a_quiet_message_and_not_a_noisy_one(lenet):
 def test_in_a_chain_the_attacker_takes_the_recipe_into_account_too(lenet):
     recipe, defense = LocalTraining(share="update", batch_images=4, learning_rate=0.01), DPSGD(1.0, 0.01)
     message = send(lenet, defense, Tape(generator(0)), recipe)
-    alone, chained = (d.evidence(message, 4, recipe) for d in (defense, Chain((defense, Pruning(0.0)))))
+    alone = defense.evidence(message, 4, recipe)
+    chained = Chain((defense, Pruning(0.0))).interpret(Reply(lenet.state, message, {}, 4, recipe))
     torch.testing.assert_close(chained.message, alone.message)
     assert max(float(value.max()) for value in alone.weight.values()) > 0.5
     assert all((value == 0).all() for value in defense.evidence(message, 4).weight.values())

@@ -16,6 +16,7 @@ from leakward.federated import (
     Guarantee,
     LocalTraining,
     NoDefense,
+    Reply,
     client_round,
     client_update,
 )
@@ -241,9 +242,13 @@ def test_each_part_is_prepared_on_the_task_the_parts_before_it_made():
     assert len({part.drawn for part in chain.parts}) == 3
 
 
+def seen(message):
+    return Reply({}, message, {}, 4, LocalTraining())
+
+
 def test_evidence_undoes_the_parts_in_reverse_and_multiplies_their_trust():
     chain = Chain((Affine("update", *FIRST, trust=0.5), Affine("update", *SECOND, trust=0.4)))
-    evidence = chain.evidence(sent(chain), images=4)
+    evidence = chain.interpret(seen(sent(chain)))
     assert_close(evidence.message, sent(NoDefense()), rtol=1e-9, atol=1e-12)
     assert all(torch.allclose(w, torch.full_like(w, 0.2)) for w in evidence.weight.values())
     assert set(evidence.weight) == set(evidence.message)
@@ -252,7 +257,7 @@ def test_evidence_undoes_the_parts_in_reverse_and_multiplies_their_trust():
 def test_evidence_of_nothing_is_the_message_fully_trusted():
     message = {"w": torch.tensor([1.0, -2.0])}
     for defense in (NoDefense(), Chain(())):
-        evidence = defense.evidence(message, images=1)
+        evidence = defense.interpret(seen(message))
         assert torch.equal(evidence.message["w"], message["w"])
         assert torch.equal(evidence.weight["w"], torch.ones(2))
 

@@ -39,8 +39,7 @@ from leakward.attacks.inverting_gradients import InvertingGradients
 from leakward.attacks.reading.rows import summed
 from leakward.attacks.solvers import Progress, Status, span
 from leakward.errors import ModelError
-from leakward.federated import Defense, Evidence, LocalTraining
-from leakward.federated.defense import SINGLE_GRADIENT
+from leakward.federated import Defense, Evidence, Reply
 from leakward.fields import check, not_negative, positive, whole
 from leakward.models import Task
 from leakward.threat import Observation
@@ -149,10 +148,9 @@ class PartOfBatch(Defense):
         """Replay the defence itself."""
         return self.whole.replay()
 
-    def evidence(self, message: Tensors, images: int, recipe: LocalTraining = SINGLE_GRADIENT) -> Evidence:
+    def interpret(self, seen: Reply, clients: int = 1) -> Evidence:
         """Return what the defence makes of a message of all images."""
-        del images
-        return self.whole.evidence(message, self.images, recipe)
+        return self.whole.interpret(replace(seen, images=self.images), clients)
 
 
 def _target(observation: Observation) -> int | None:

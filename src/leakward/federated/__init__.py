@@ -14,6 +14,7 @@ from leakward.federated.defense import Objective as Objective
 from leakward.federated.defense import Step as Step
 from leakward.federated.recipe import LocalTraining as LocalTraining
 from leakward.federated.recipe import Share as Share
+from leakward.federated.reply import Reply as Reply
 from leakward.federated.rounds import Round as Round
 from leakward.federated.rounds import run_round as run_round
 from leakward.federated.sampling import Sample as Sample

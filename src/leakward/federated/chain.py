@@ -1,6 +1,6 @@
 """Several defences as one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 
@@ -8,8 +8,9 @@ import torch
 
 from leakward.data.dataset import Dataset
 from leakward.errors import DefenseError
-from leakward.federated.defense import SINGLE_GRADIENT, Defense, Evidence, Guarantee, Objective, Step
+from leakward.federated.defense import Defense, Evidence, Guarantee, Objective, Step
 from leakward.federated.recipe import LocalTraining
+from leakward.federated.reply import Reply
 from leakward.models import Task
 from leakward.tape import Tape
 from leakward.types import Tensors
@@ -107,9 +108,9 @@ class Chain(Defense):
         """Let every part change the step's gradient."""
         return reduce(lambda value, part: part.on_gradient(task, parameters, step, value, tape), self.parts, gradient)
 
-    def on_update(self, message: Tensors, private: Tensors, tape: Tape) -> tuple[Tensors, Tensors]:
-        """Let every part change the message."""
-        return reduce(lambda value, part: part.on_update(*value, tape), self.parts, (message, private))
+    def on_reply(self, reply: Reply, private: Tensors, tape: Tape) -> tuple[Reply, Tensors]:
+        """Let every part change what is sent."""
+        return reduce(lambda value, part: part.on_reply(*value, tape), self.parts, (reply, private))
 
     def on_aggregate(self, mean: Tensors, tape: Tape) -> Tensors:
         """Let every part change the mean."""
@@ -134,12 +135,12 @@ class Chain(Defense):
         """Replay what is to be replayed of every part."""
         return Chain(tuple(part.replay() for part in self.parts))
 
-    def evidence(self, message: Tensors, images: int, recipe: LocalTraining = SINGLE_GRADIENT) -> Evidence:
+    def interpret(self, seen: Reply, clients: int = 1) -> Evidence:
         """Undo the parts in reverse order; trust is the product of theirs."""
-        found = super().evidence(message, images, recipe)
+        found = super().interpret(seen, clients)
         for part in reversed(self.parts):
-            inner = part.evidence(found.message, images, recipe)
-            found = Evidence(inner.message, {n: found.weight[n] * inner.weight[n] for n in message})
+            inner = part.interpret(replace(seen, message=found.message), clients)
+            found = Evidence(inner.message, {n: found.weight[n] * inner.weight[n] for n in seen.message})
         return found
 
 

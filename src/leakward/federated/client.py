@@ -16,6 +16,7 @@ from leakward.federated import optim
 from leakward.federated.agreement import require_agreed
 from leakward.federated.defense import Defense, Objective, Step
 from leakward.federated.recipe import LocalTraining
+from leakward.federated.reply import Reply
 from leakward.federated.sampling import Sample
 from leakward.federated.update import Update
 from leakward.models import Task
@@ -76,10 +77,10 @@ def client_round(
     else:
         trained, buffers, private = _train(task, parameters, buffers, private, steps, recipe, defense, tape)
         message = {name: parameters[name] - trained[name] for name in parameters}
-    message, private = defense.on_update(message, private, tape)
-    shared = buffers if recipe.mode == "train" else {}
     count = len(images) if sample is None else sample.images
-    return ClientResult(Update(message, count, recipe.share, shared), private)
+    reply, private = defense.on_reply(Reply(state, message, buffers, count, recipe), private, tape)
+    shared = reply.buffers if recipe.mode == "train" else {}
+    return ClientResult(Update(reply.message, count, recipe.share, shared), private)
 
 
 def _local_steps(

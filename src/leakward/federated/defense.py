@@ -6,7 +6,7 @@ raises ``DefenseError``; no path returns the undefended value.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from leakward.data.dataset import Dataset
 from leakward.federated.recipe import LocalTraining
+from leakward.federated.reply import Reply
 from leakward.models import Task
 from leakward.tape import Tape
 from leakward.types import Tensors
@@ -186,6 +187,14 @@ class Defense:
         del tape
         return message, private
 
+    def on_reply(self, reply: Reply, private: Tensors, tape: Tape) -> tuple[Reply, Tensors]:
+        """Change all that is sent, as an engine does, which sees whole models: the client's, and the one it was sent.
+
+        By default the message alone, by ``on_update``.
+        """
+        message, private = self.on_update(reply.message, private, tape)
+        return replace(reply, message=message), private
+
     def on_aggregate(self, mean: Tensors, tape: Tape) -> Tensors:
         """Change what an honest server applies, the mean of all clients' messages; an attacker sees those before."""
         del tape
@@ -215,6 +224,17 @@ class Defense:
         """Return what such an attacker makes of the observed ``message``, made of ``images`` images by ``recipe``."""
         del images, recipe
         return Evidence(message, {name: torch.ones_like(value) for name, value in message.items()})
+
+    def interpret(self, seen: Reply, clients: int = 1) -> Evidence:
+        """Return ``evidence`` of the mean message of ``clients`` clients; the weights before may be used as well.
+
+        The mean over n clients is scaled up by sqrt(n), which gives independent noise the size that a defence says it
+        has, and down again.
+        """
+        root = clients**0.5
+        scaled = {name: value * root for name, value in seen.message.items()}
+        found = self.evidence(scaled, seen.images, seen.recipe)
+        return Evidence({name: value / root for name, value in found.message.items()}, found.weight)
 
 
 @dataclass(frozen=True)

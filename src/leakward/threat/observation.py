@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from jaxtyping import Int
 from torch import Tensor
 
-from leakward.federated import Defense, Evidence, LocalTraining, NoDefense, Round, Update
+from leakward.federated import Defense, Evidence, LocalTraining, NoDefense, Reply, Round, Update
 from leakward.models import Task
 from leakward.threat.model import ThreatModel
 from leakward.types import Batch, Tensors
@@ -48,15 +48,10 @@ class Observation:
         return self.update.images // self.threat.clients
 
     def evidence(self, message: Tensors | None = None) -> Evidence:
-        """Return what the adversary makes of a message, by default the one it saw, from what it knows of the defence.
-
-        The mean over n clients is scaled up by sqrt(n), which gives independent noise the size that a defence says it
-        has, and down again.
-        """
-        given, root = message or self.update.tensors, self.threat.clients**0.5
-        scaled = {name: value * root for name, value in given.items()}
-        found = self.defense.evidence(scaled, self.images_per_client, self.recipe)
-        return Evidence({name: value / root for name, value in found.message.items()}, found.weight)
+        """Return what the adversary makes of a message, by default the one it saw, by what it knows of the defence."""
+        given = message or self.update.tensors
+        seen = Reply(self.state, given, self.update.buffers, self.images_per_client, self.recipe)
+        return self.defense.interpret(seen, self.threat.clients)
 
 
 def observe(round_: Round, threat: ThreatModel, public: Batch | None = None) -> Observation:
