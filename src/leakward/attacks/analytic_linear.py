@@ -20,6 +20,7 @@ import torch
 
 from leakward.attacks.attack import Attack, Reconstruction
 from leakward.attacks.reading.label_counts import infer_labels
+from leakward.attacks.reading.readable import readable
 from leakward.attacks.reading.sequence import first_linear
 from leakward.attacks.searching.replay import labels_known
 from leakward.attacks.solvers import Progress, Status
@@ -51,8 +52,8 @@ class AnalyticLinear(Attack):
 
 
 def _recover(observation: Observation) -> Reconstruction:
-    name = first_linear(observation.task)
-    weight, bias = (observation.update.tensors[f"{name}.{part}"].double() for part in ("weight", "bias"))
+    name, sent = first_linear(observation.task), readable(observation)
+    weight, bias = (sent[f"{name}.{part}"].double() for part in ("weight", "bias"))
     unit = bias.abs().argmax()
     images = observation.task.denormalize((weight[unit] / bias[unit]).view(observation.shape))
     residual = (weight - bias[:, None] * (weight[unit] / bias[unit])).norm() / weight.norm().clamp_min(1e-30)

@@ -40,6 +40,7 @@ from torch import Tensor
 from leakward.attacks.attack import Attack, Reconstruction
 from leakward.attacks.reading.batch_statistics import known_layers, observed_statistics
 from leakward.attacks.reading.labels import distinct_labels
+from leakward.attacks.reading.readable import readable
 from leakward.attacks.searching.consensus import consensus
 from leakward.attacks.searching.matching import squared_distance
 from leakward.attacks.searching.priors import total_variation
@@ -161,4 +162,4 @@ def _squared_norm(message: Tensors) -> Float[Tensor, " v"]:
 
 def _distinct_labels(observation: Observation) -> Int[Tensor, " b"]:
     weight, _ = observation.task.classifier
-    return distinct_labels(observation.update.tensors[weight], observation.update.images)
+    return distinct_labels(readable(observation)[weight], observation.update.images)

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from leakward.attacks.reading.labels import counted_labels, single_label
+from leakward.attacks.reading.readable import readable
 from leakward.threat import Observation
 from leakward.types import generator
 
@@ -33,7 +34,8 @@ def infer_labels(seen: Observation) -> Int[Tensor, " b"]:
     One image: the iDLG rule. A batch: the counts that explain the change of the class biases best, or, where Adam hides
     how large the gradients were, those that its signs suggest.
     """
-    weight, bias = (seen.update.tensors[name] for name in seen.task.classifier)
+    sent = readable(seen)
+    weight, bias = (sent[name] for name in seen.task.classifier)
     count, recipe = seen.update.images, seen.recipe
     if count == 1:
         return single_label(weight)
@@ -75,7 +77,7 @@ def _rounded(counts: Float[Tensor, " k"], images: int) -> Int[Tensor, " b"]:
 @torch.no_grad()
 def _confidence(seen: Observation) -> Float[Tensor, " k"]:
     """Return the mean probability of each class, halfway between before and after the round."""
-    sent = seen.update.tensors
+    sent = readable(seen)
     images = seen.task.denormalize(torch.randn(PROBES, *seen.task.spec.input_shape, generator=generator(0)))
     if seen.public is not None:
         images = seen.public.images[:PROBES]

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from leakward.attacks.attack import Reconstruction
+from leakward.attacks.reading.readable import readable
 from leakward.attacks.reading.row_replay import explain
 from leakward.attacks.solvers import Status
 from leakward.threat import Observation
@@ -60,7 +61,7 @@ def summed(observation: Observation, name: str) -> tuple[Tensor, Tensor]:
     It is exact for one step of SGD. Of several it is the mean, as if the gradient had stayed what it was.
     """
     sent, recipe = observation.update, observation.recipe
-    value = sent.tensors[name].double()
+    value = readable(observation)[name].double()
     lost = torch.zeros_like(value, dtype=torch.bool)
     if observation.threat.knowledge == "aware":
         trust = observation.evidence().weight[name]
