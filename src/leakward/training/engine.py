@@ -3,15 +3,14 @@
 The only place where Flower has to be there; it comes with the extra ``flower``.
 """
 
-import logging
 import os
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from threading import Event
 from typing import Any
 
 from leakward.errors import LeakwardError
+from leakward.quiet import quiet
 from leakward.training.results import TrainingResult
 from leakward.training.settings import Job
 
@@ -48,7 +47,7 @@ def train(
         "init_args": {"num_cpus": min(clients, os.cpu_count() or 1)},
         "client_resources": dict(CLIENT),
     }
-    with _quiet("flwr"):
+    with quiet("flwr"):
         for job in jobs:  # wrong settings need not wait for the engine
             make_strategy(job.federation)
         progress(0, "starting the engine", 0.0)
@@ -57,15 +56,3 @@ def train(
             run_simulation(server, client_app(jobs), clients, backend_config=backend)
         finally:
             stopped.set()
-
-
-@contextmanager
-def _quiet(name: str) -> Generator[None]:
-    """Keep a library's log out of the terminal; what went wrong is told by our own errors and counts."""
-    logger = logging.getLogger(name)
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
