@@ -78,8 +78,8 @@ BAD_FIELDS = [
     *(("random-pixel-noise", {"relative_rms": bad}) for bad in (0.0, -1.0, math.nan, math.inf)),
     *(("brightness-offset", {"relative_offset": bad}) for bad in (math.nan, math.inf)),
 ]
-FEWER = {"shadow-defense": {"latent_steps": 3, "channels": 2}}
-"""Settings of defences whose defaults take long."""
+SETTINGS = {"group-norm": {"groups": 2}, "shadow-defense": {"latent_steps": 3, "channels": 2}}
+"""Of defences whose defaults do not fit the small network, or take long."""
 
 
 NORMALISED = {"group-norm"}
@@ -87,8 +87,7 @@ NORMALISED = {"group-norm"}
 
 
 def make(name):
-    fields = {"groups": 2} if name == "group-norm" else {}
-    return registry.load("defenses", name)(**fields)
+    return registry.load("defenses", name)(**SETTINGS.get(name, {}))
 
 
 @pytest.fixture
@@ -97,7 +96,6 @@ def client(name, lenet, batchnorm):
     small = batchnorm if name in NORMALISED else lenet
     task, state = make(name).install(small.task, small.state, generator(9))
     return small._replace(task=task, state=state)
-    return registry.load("defenses", name)(**FEWER.get(name, {}))
 
 
 def send(client, defense, tape, recipe="gradient", images=None):
