@@ -14,7 +14,7 @@ from leakward.auditing import audit, make_plan
 from leakward.auditing.site import open_site
 from leakward.auditing.utility import guarantee, predict, train
 from leakward.defenses import ATS, DPSGD, CentralDP
-from leakward.federated import Chain, NoDefense, client_round
+from leakward.federated import Chain, Defense, NoDefense, client_round
 from leakward.models import build_task
 from leakward.streams import stream
 
@@ -145,3 +145,17 @@ def test_testing_draws_nothing_and_has_no_order(data):
     assert torch.equal(predict(site.task, state, images.flip(0)), one.flip(0))
     logits = functional_call(site.task.model, state, (site.task.normalize(images),))
     assert torch.equal(one, logits.argmax(1))
+
+
+def test_a_filter_of_whole_weights_takes_the_gradient_for_a_step_of_the_recipe(data):
+    rates = []
+
+    class Weighing(Defense):
+        def on_reply(self, reply, private, tape):
+            rates.append(reply.rate)
+            return super().on_reply(reply, private, tape)
+
+    recipe = {"share": "update", "learning_rate": 0.37}
+    plan = make_plan(tiny_site.plan(data, utility={"epochs": 1}, recipe=recipe))
+    train(plan, open_site(plan, torch.device("cpu")), Weighing(), 0, silent)
+    assert set(rates) == {0.37}
