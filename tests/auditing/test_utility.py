@@ -10,7 +10,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from leakward.auditing import audit, make_plan
+from leakward.auditing import audit, make_plan, trainings
 from leakward.auditing.site import open_site
 from leakward.auditing.utility import guarantee, predict, train
 from leakward.defenses import ATS, DPSGD, CentralDP
@@ -159,3 +159,17 @@ def test_a_filter_of_whole_weights_takes_the_gradient_for_a_step_of_the_recipe(d
     plan = make_plan(tiny_site.plan(data, utility={"epochs": 1}, recipe=recipe))
     train(plan, open_site(plan, torch.device("cpu")), Weighing(), 0, silent)
     assert set(rates) == {0.37}
+
+
+def test_a_training_is_named_once_and_not_at_every_step(data, tmp_path, monkeypatch):
+    named = []
+    real = trainings.training_id
+
+    def counted(*arguments):
+        named.append(arguments[1])
+        return real(*arguments)
+
+    monkeypatch.setattr(trainings, "training_id", counted)
+    plan = make_plan(tiny_site.plan(data, attack=[{"name": "analytic-linear"}]))
+    audit(plan, tmp_path / "run")
+    assert named == [*plan.defenses]
