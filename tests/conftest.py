@@ -5,6 +5,7 @@ Nothing here imports leakward at module level: the shape checker of the test run
 
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,20 @@ import pytest
 
 Command = Callable[..., tuple[object, str, str]]
 Reference = Callable[[str], dict[str, np.ndarray[Any, Any]]]
+ENGINES = {"flare-": "nvflare", "flower-": "flwr"}
+"""How the names of defences begin that cannot be made without a package."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the cases of a defence whose engine is not installed."""
+    missing = {prefix: package for prefix, package in ENGINES.items() if find_spec(package) is None}
+    for item in items:
+        case = getattr(item, "callspec", None)
+        values = [] if case is None else case.params.values()
+        names = [value.stem if isinstance(value, Path) else value for value in values]
+        for prefix, package in missing.items():
+            if any(isinstance(name, str) and name.startswith(prefix) for name in names):
+                item.add_marker(pytest.mark.skip(reason=f"{package} is not installed"))
 
 
 @pytest.fixture(scope="session")

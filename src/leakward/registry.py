@@ -64,6 +64,11 @@ BUILT_IN: dict[Family, dict[str, str]] = {
         "shadow-defense": "leakward.defenses.shadow_defense:ShadowDefense",
         "random-pixel-noise": "leakward.defenses.random_pixel_noise:RandomPixelNoise",
         "brightness-offset": "leakward.defenses.brightness_offset:BrightnessOffset",
+        "flare-percentile": "leakward.defenses.flare_percentile:FlarePercentile",
+        "flare-svt": "leakward.defenses.flare_svt:FlareSVT",
+        "flower-local-dp": "leakward.defenses.flower_local_dp:FlowerLocalDP",
+        "flower-fixed-clipping": "leakward.defenses.flower_fixed_clipping:FlowerFixedClipping",
+        "flower-adaptive-clipping": "leakward.defenses.flower_adaptive_clipping:FlowerAdaptiveClipping",
     },
     "data": {
         "phantom": "leakward.data.phantom:load",

@@ -9,7 +9,7 @@ from torch.func import grad, vmap
 
 from leakward import registry
 from leakward.errors import DefenseError, PlanError
-from leakward.federated import Chain, LocalTraining, NoDefense, agreed_recipe, client_update
+from leakward.federated import Chain, LocalTraining, NoDefense, Reply, agreed_recipe, client_update
 from leakward.models import TaskSpec, build_task
 from leakward.settings import parse, plain_fields
 from leakward.tape import Tape, sample
@@ -77,9 +77,28 @@ BAD_FIELDS = [
     ("shadow-defense", {"prior": "mine.safetensors"}),
     *(("random-pixel-noise", {"relative_rms": bad}) for bad in (0.0, -1.0, math.nan, math.inf)),
     *(("brightness-offset", {"relative_offset": bad}) for bad in (math.nan, math.inf)),
+    *(("flare-percentile", {"percentile": bad}) for bad in (-1.0, 101.0, math.nan)),
+    *((f"flare-{name}", {"gamma": bad}) for name in ("percentile", "svt") for bad in (0.0, -1.0, math.nan, math.inf)),
+    *(("flare-svt", {"fraction": bad}) for bad in (0.0, -0.1, 1.1, math.nan)),
+    *(("flare-svt", {name: bad}) for name in ("epsilon", "noise_var") for bad in (0.0, -1.0, math.nan, math.inf)),
+    *(("flare-svt", {"tau": bad}) for bad in (math.nan, math.inf)),
+    *(
+        (f"flower-{name}", {"clipping_norm": bad})
+        for name in ("local-dp", "fixed-clipping", "adaptive-clipping")
+        for bad in (0.0, -1.0, math.nan, math.inf)
+    ),
+    *(("flower-local-dp", {"sensitivity": bad}) for bad in (-1.0, math.nan, math.inf)),
+    *(("flower-local-dp", {"epsilon": bad}) for bad in (0.0, -1.0, math.nan, math.inf)),
+    *(("flower-local-dp", {"delta": bad}) for bad in (0.0, 1.0, math.nan)),
 ]
-SETTINGS = {"group-norm": {"groups": 2}, "shadow-defense": {"latent_steps": 3, "channels": 2}}
-"""Of defences whose defaults do not fit the small network, or take long."""
+SETTINGS = {
+    "group-norm": {"groups": 2},
+    "shadow-defense": {"latent_steps": 3, "channels": 2},
+    "flare-percentile": {"transfer": "diff"},
+    "flare-svt": {"transfer": "diff", "fraction": 0.5, "epsilon": 1e5, "noise_var": 1e3, "gamma": 0.01},
+    "flower-local-dp": {"epsilon": 100.0},
+}
+"""Of defences whose defaults do not fit the small network, take long, or leave nothing of the message."""
 
 
 NORMALISED = {"group-norm"}
@@ -179,7 +198,7 @@ def test_an_aware_attacker_can_replay_it_in_one_vmap(name, recipe, client):
     defense = make(name)
     message = send(client, defense, Tape(generator(0)), recipe).tensors
     agreed = agreed_recipe(RECIPES[recipe], defense)
-    found = defense.evidence(message, 4, agreed)
+    found = defense.interpret(Reply(client.state, message, {}, 4, agreed))
     gradient = attack(client, defense.replay(), found.message, found.weight, agreed, trials=2)
     assert gradient.shape == (2, *client.images.shape)
     assert torch.isfinite(gradient).all()
@@ -211,7 +230,7 @@ def test_evidence_is_a_message_and_a_trust_between_0_and_1_even_for_silence(name
     defense = make(name)
     message = send(client, defense, Tape(generator(0))).tensors
     for given in (message, {key: torch.zeros_like(value) for key, value in message.items()}):
-        found = defense.evidence(given, 4)
+        found = defense.interpret(Reply(client.state, given, {}, 4, RECIPES["gradient"]))
         for key, value in given.items():
             assert found.message[key].shape == found.weight[key].shape == value.shape
             assert torch.isfinite(found.message[key]).all()

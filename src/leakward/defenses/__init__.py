@@ -6,6 +6,11 @@ from leakward.defenses.brightness_offset import BrightnessOffset as BrightnessOf
 from leakward.defenses.central_dp import CentralDP as CentralDP
 from leakward.defenses.clipping import Clipping as Clipping
 from leakward.defenses.dp_sgd import DPSGD as DPSGD
+from leakward.defenses.flare_percentile import FlarePercentile as FlarePercentile
+from leakward.defenses.flare_svt import FlareSVT as FlareSVT
+from leakward.defenses.flower_adaptive_clipping import FlowerAdaptiveClipping as FlowerAdaptiveClipping
+from leakward.defenses.flower_fixed_clipping import FlowerFixedClipping as FlowerFixedClipping
+from leakward.defenses.flower_local_dp import FlowerLocalDP as FlowerLocalDP
 from leakward.defenses.frozen_layers import FrozenLayers as FrozenLayers
 from leakward.defenses.gaussian_noise import GaussianNoise as GaussianNoise
 from leakward.defenses.group_norm import GroupNorm as GroupNorm
