@@ -155,7 +155,7 @@ def test_a_filter_of_whole_weights_takes_the_gradient_for_a_step_of_the_recipe(d
             rates.append(reply.rate)
             return super().on_reply(reply, private, tape)
 
-    recipe = {"share": "update", "learning_rate": 0.37}
+    recipe = {"share": "gradient", "learning_rate": 0.37}
     plan = make_plan(tiny_site.plan(data, utility={"epochs": 1}, recipe=recipe))
     train(plan, open_site(plan, torch.device("cpu")), Weighing(), 0, silent)
     assert set(rates) == {0.37}
