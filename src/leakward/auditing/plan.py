@@ -210,7 +210,9 @@ def _impossible(plan: Plan) -> list[str]:
 def _require_possible(plan: Plan, defense: Defense) -> None:
     recipe, most = plan.agreed(defense), plan.data.site_images
     if idle := idle_part(defense, plan.recipe):
-        raise DefenseError(f"{type(idle).__name__}: expected to change the recipe, which has as much already; raise it")
+        raise DefenseError(
+            f"{type(idle).__name__}: expected to change the recipe, which has as much already; ask for more"
+        )
     require_images(recipe, defense, recipe.batch_images)
     images = plan.audit.victims * plan.images_per_update(defense)
     if images > most:
