@@ -52,9 +52,15 @@ def replayed(seen, images, averaged=1, seed=0):
     return victims, vmap(message)(torch.stack(images), victims.for_trials())
 
 
+EXACT = [
+    pytest.param(name, marks=pytest.mark.slow if name == "shadow-defense" else ())  # half a minute each
+    for name in sorted(registry.names("defenses").keys() - {"bido", "group-norm"})
+]
+
+
 @pytest.mark.parametrize("states", [1, 2])
 @pytest.mark.parametrize("recipe", RECIPES)
-@pytest.mark.parametrize("defense", sorted(registry.names("defenses").keys() - {"bido", "group-norm"}))
+@pytest.mark.parametrize("defense", EXACT)
 def test_with_the_realised_randomness_it_is_exact(defense, recipe, states):
     training = replace(RECIPES[recipe], minibatch=0) if defense in PAIRS else RECIPES[recipe]
     private = rounds(training, registry.load("defenses", defense)(), states)
