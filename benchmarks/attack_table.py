@@ -10,14 +10,6 @@ from benchmarks import columns
 from leakward import __version__
 
 
-def main() -> None:
-    """Run what has not been run, and write the page."""
-    given = columns.arguments(__doc__ or "", "attacks")
-    plan = columns.read(columns.HERE / "attacks.toml", given.changes)
-    sections = [section(plan, column, summary) for column, summary in columns.run(plan, given)]
-    columns.write(given.page, [head(plan, given.changes, given.note), *sections])
-
-
 def head(plan: Mapping[str, Any], changes: Sequence[str], note: str) -> str:
     """Return what the page says before its tables."""
     return f"""# What each attack recovers
@@ -31,16 +23,14 @@ than to the other 255 images of the site. Attacks that do not apply to a column 
 without an answer for some victims, the numbers are those of the others."""
 
 
-def section(plan: Mapping[str, Any], column: Mapping[str, Any], summary: columns.Summary | None) -> str:
+def section(plan: Mapping[str, Any], column: Mapping[str, Any], summary: columns.Summary) -> str:
     """Return one column as a Markdown table."""
-    if summary is None:
-        return f"## {column['title']}\n\nNot run."
     rows = [row for row in summary["cells"] if row["status"] != "not-applicable"]
     names = ["attack", *(words for words, _ in columns.MEASURES.values()), "seconds", "won by"]
     updates = columns.tables(plan, column)["audit"]["victims"]
     cut = "".join(f" {key}: {value}." for key, value in column.get("steps", {}).items())
     about = f"{updates} updates. {columns.mean_image(summary)}" + (cut and f" Cut to fit:{cut}")
-    return "\n\n".join([f"## {column['title']}", about, columns.markdown(names, [entries(row) for row in rows])])
+    return "\n\n".join([about, columns.markdown(names, [entries(row) for row in rows])])
 
 
 def entries(row: Mapping[str, Any]) -> list[str]:
@@ -53,4 +43,4 @@ def entries(row: Mapping[str, Any]) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    columns.table(__doc__ or "", "attacks", head, section)

@@ -9,7 +9,7 @@ attacks that have such a key, or, under the name of an attack, how many iteratio
 import argparse
 import json
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,29 @@ MEASURES = {"psnr": ("PSNR, dB", "{:.1f}"), "ssim": ("SSIM", "{:.2f}"), "identif
 OWN = {"title", "steps"}
 """Keys of a column that are no tables of a plan."""
 Summary = Mapping[str, Any]
+
+
+def table(
+    about: str,
+    name: str,
+    head: Callable[[Mapping[str, Any], Sequence[str], str], str],
+    section: Callable[[Mapping[str, Any], Mapping[str, Any], Summary], str],
+) -> None:
+    """Run what has not been run of the plan ``name``, and write its page.
+
+    Args:
+        about: What the command line's help says.
+        name: Of plan and page.
+        head: From plan, changes and note to what the page says before its tables.
+        section: From plan, column and the summary of its audit to what it says of the column, below its title.
+    """
+    given = arguments(about, name)
+    plan = read(HERE / f"{name}.toml", given.changes)
+    parts = [
+        f"## {column['title']}\n\n{'Not run.' if summary is None else section(plan, column, summary)}"
+        for column, summary in run(plan, given)
+    ]
+    write(given.page, [head(plan, given.changes, given.note), *parts])
 
 
 def arguments(about: str, name: str) -> argparse.Namespace:

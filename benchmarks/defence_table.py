@@ -15,14 +15,6 @@ LEVELS = ("unaware", "aware")
 CHANCE, SURE = 1 / 256, 0.05
 
 
-def main() -> None:
-    """Run what has not been run, and write the page."""
-    given = columns.arguments(__doc__ or "", "defences")
-    plan = columns.read(columns.HERE / "defences.toml", given.changes)
-    sections = [section(plan, column, summary) for column, summary in columns.run(plan, given)]
-    columns.write(given.page, [head(plan, given.changes, given.note), *sections])
-
-
 def head(plan: Mapping[str, Any], changes: Sequence[str], note: str) -> str:
     """Return what the page says before its tables."""
     federation, data = plan["federation"], plan["data"]
@@ -39,16 +31,14 @@ images of the site. A defence *protects* from an attacker who identifies no more
 test at 5 %), which says nothing of what else a picture may show."""
 
 
-def section(plan: Mapping[str, Any], column: Mapping[str, Any], summary: columns.Summary | None) -> str:
+def section(plan: Mapping[str, Any], column: Mapping[str, Any], summary: columns.Summary) -> str:
     """Return one column as a Markdown table."""
-    if summary is None:
-        return f"## {column['title']}\n\nNot run."
     updates = columns.tables(plan, column)["audit"]["victims"]
     about = f"{updates} updates. {columns.mean_image(summary)}"
     measured = [f"{words}, {level}" for level in LEVELS for words, _ in columns.MEASURES.values()]
     names = ["defence", *measured, "accuracy", "F1", "epsilon", ""]
     rows = [entries(row) for row in summary["defenses"]]
-    return "\n\n".join([f"## {column['title']}", about, columns.markdown(names, rows)])
+    return "\n\n".join([about, columns.markdown(names, rows)])
 
 
 def entries(row: Mapping[str, Any]) -> list[str]:
@@ -91,4 +81,4 @@ def number(value: float | None) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    columns.table(__doc__ or "", "defences", head, section)
