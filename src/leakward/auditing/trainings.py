@@ -28,15 +28,21 @@ Progress = Callable[[str, float], None]
 """Called with what is being done, and how many of the trainings are done; a part of one counts."""
 
 
+def named(plan: Plan, fingerprint: str) -> list[tuple[str, Defense, int]]:
+    """Return part, defence and seed of every training."""
+    return [
+        (training_id(plan, defense, seed, fingerprint), defense, seed)
+        for seed in plan.audit.seeds
+        for defense in plan.defenses
+    ]
+
+
 def federated_jobs(plan: Plan, fingerprint: str) -> dict[str, Job]:
     """Return part and job of every training of a plan with a federation."""
     assert plan.federation is not None
-    pairs = [(defense, seed) for seed in plan.audit.seeds for defense in plan.defenses]
     return {
-        training_id(plan, defense, seed, fingerprint): Job(
-            plan.data, plan.model, plan.recipe, defense, plan.federation, seed
-        )
-        for defense, seed in pairs
+        part: Job(plan.data, plan.model, plan.recipe, defense, plan.federation, seed)
+        for part, defense, seed in named(plan, fingerprint)
     }
 
 
@@ -81,13 +87,7 @@ class Trainings:
     @cached_property
     def parts(self) -> list[tuple[str, Defense, int]]:
         """Return part, defence and seed of each; none where the plan leaves utility out."""
-        if not self.plan.utility.epochs:
-            return []
-        return [
-            (training_id(self.plan, defense, seed, self.site.fingerprint), defense, seed)
-            for seed in self.plan.audit.seeds
-            for defense in self.plan.defenses
-        ]
+        return named(self.plan, self.site.fingerprint) if self.plan.utility.epochs else []
 
     def make(self, progress: Progress) -> None:
         """Train what is not there yet."""
