@@ -8,13 +8,14 @@ from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
 from leakward.errors import LeakwardError
 from leakward.federated import Chain, Defense
+from leakward.federated.chain import parts_of
 from leakward.settings import parse, plain_fields, tensor_fields
 from leakward.training.records import unpack
 
 
 def remember(kept: RecordDict, name: str, defense: Defense) -> None:
     """Write a fitted defence to ``kept`` under ``name``: settings, which fitting may change, and tensors."""
-    parts = _parts(defense)
+    parts = parts_of(defense)
     kept[f"{name}/settings"] = ConfigRecord({"parts": json.dumps([plain_fields(part) for part in parts])})
     for number, part in enumerate(parts):
         kept[f"{name}/{number}"] = ArrayRecord({**tensor_fields(part)})
@@ -30,14 +31,10 @@ def recall(kept: RecordDict, name: str, agreed: Defense) -> Defense | None:
         return None
     settings = json.loads(str(kept.config_records[f"{name}/settings"]["parts"]))
     made: list[Defense] = []
-    for number, (part, table) in enumerate(zip(_parts(agreed), settings, strict=True)):
+    for number, (part, table) in enumerate(zip(parts_of(agreed), settings, strict=True)):
         fitted, problems = parse(type(part), table, "fitted defence")
         if fitted is None:
             raise LeakwardError("; ".join(problems))
         own: Any = fitted
         made.append(replace(own, **unpack(kept.array_records[f"{name}/{number}"])))
     return Chain(tuple(made)) if isinstance(agreed, Chain) else made[0]
-
-
-def _parts(defense: Defense) -> tuple[Defense, ...]:
-    return defense.parts if isinstance(defense, Chain) else (defense,)
