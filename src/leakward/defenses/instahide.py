@@ -27,7 +27,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from leakward.defenses.mixing import permutation, probabilities, require_partners
+from leakward.defenses.mixing import ImageMixing, permutation, probabilities
 from leakward.federated import Defense, NoDefense
 from leakward.federated.defense import Step
 from leakward.fields import check, whole
@@ -37,7 +37,7 @@ from leakward.types import Tensors
 
 
 @dataclass(frozen=True)
-class InstaHide(Defense):
+class InstaHide(ImageMixing):
     """Train on mixtures of several images, every pixel of which is mirrored at random.
 
     Attributes:
@@ -54,21 +54,11 @@ class InstaHide(Defense):
             self, ("bound", self.bound, f"a number in [1/{self.mixed}, 1]", 1 <= self.bound * self.mixed <= self.mixed)
         )
 
-    @property
-    def step_images(self) -> int:
-        """Return that there is nothing to mix a single image with."""
-        return 2
-
-    @property
-    def mixes_images(self) -> bool:
-        """Return that every image enters the gradient of another."""
-        return True
-
     def on_step(self, task: Task, parameters: Tensors, step: Step, tape: Tape) -> Step:
         """Mix images and labels, and mirror pixels."""
         del parameters
         images, count = step.images, len(step.images)
-        require_partners("InstaHide", images, self.step_images)
+        self.require_partners(images)
         share = bounded(tape.normal((count, self.mixed), images).abs(), self.bound)
         others = [permutation(count, tape, images) for _ in range(self.mixed - 1)]
         labels = probabilities(step.labels, task.spec.num_classes, images)

@@ -27,7 +27,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from leakward.defenses.mixing import permutation, probabilities, require_partners
+from leakward.defenses.mixing import ImageMixing, permutation, probabilities
 from leakward.federated import Defense, NoDefense
 from leakward.federated.defense import Step
 from leakward.fields import check, positive
@@ -37,7 +37,7 @@ from leakward.types import Tensors
 
 
 @dataclass(frozen=True)
-class Mixup(Defense):
+class Mixup(ImageMixing):
     """Train on convex combinations of pairs of images and of their labels.
 
     Attributes:
@@ -49,20 +49,10 @@ class Mixup(Defense):
     def __post_init__(self) -> None:
         check(self, positive("alpha", self.alpha))
 
-    @property
-    def step_images(self) -> int:
-        """Return that there is nothing to mix a single image with."""
-        return 2
-
-    @property
-    def mixes_images(self) -> bool:
-        """Return that every image enters the gradient of another."""
-        return True
-
     def on_step(self, task: Task, parameters: Tensors, step: Step, tape: Tape) -> Step:
         """Mix every image with a partner."""
         del parameters
-        require_partners("Mixup", step.images, self.step_images)
+        self.require_partners(step.images)
         share = symmetric_beta(self.alpha, tape.uniform((2,), step.images))
         partner = permutation(len(step.images), tape, step.images)
         labels = probabilities(step.labels, task.spec.num_classes, step.images)
