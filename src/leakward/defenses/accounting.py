@@ -40,6 +40,18 @@ def check_exposure(owner: object, sampling_rate: float, rounds: int, delta: floa
     )
 
 
+def message_guarantee(
+    owner: object, noise_multiplier: float, sampling_rate: float, rounds: int, delta: float, steps: int
+) -> Guarantee | None:
+    """Return what a defence that noises the whole message proves, which an image of any local step is in.
+
+    Raises:
+        PlanError: If something is out of the ranges that ``Defense.guarantee`` gives.
+    """
+    check_exposure(owner, sampling_rate, rounds, delta, steps)
+    return gaussian_guarantee(noise_multiplier, 1 - (1 - sampling_rate) ** steps, rounds, delta)
+
+
 @lru_cache
 def gaussian_guarantee(noise_multiplier: float, sampling_rate: float, steps: int, delta: float) -> Guarantee | None:
     """Return epsilon at ``delta`` by the tighter accountant; None with so little noise that nothing is proven.

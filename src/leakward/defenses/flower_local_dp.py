@@ -28,7 +28,7 @@ explains.
 import math
 from dataclasses import dataclass
 
-from leakward.defenses.accounting import check_exposure, gaussian_guarantee
+from leakward.defenses.accounting import message_guarantee
 from leakward.defenses.engines import flower
 from leakward.defenses.engines.operator import draw_seed, require
 from leakward.defenses.engines.replies import through
@@ -90,9 +90,7 @@ class FlowerLocalDP(Defense):
 
     def guarantee(self, sampling_rate: float, rounds: int, delta: float, steps: int = 1) -> Guarantee | None:
         """Return epsilon for one image by the noise and the bound; None with so little noise that it proves nothing."""
-        check_exposure(self, sampling_rate, rounds, delta, steps)
-        multiplier = self.std / (2 * self.clipping_norm)
-        return gaussian_guarantee(multiplier, 1 - (1 - sampling_rate) ** steps, rounds, delta)
+        return message_guarantee(self, self.std / (2 * self.clipping_norm), sampling_rate, rounds, delta, steps)
 
     def replay(self) -> Defense:
         """Replay the clipping."""

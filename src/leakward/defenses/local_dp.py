@@ -23,7 +23,7 @@ is given; their sensitivity is smaller by the number of images, as if trained we
 
 from dataclasses import dataclass
 
-from leakward.defenses.accounting import check_exposure, gaussian_guarantee
+from leakward.defenses.accounting import message_guarantee
 from leakward.defenses.clipping import Clipping
 from leakward.defenses.vectors import clip, shrink
 from leakward.federated import Defense, Evidence, Guarantee, LocalTraining
@@ -61,8 +61,7 @@ class LocalDP(Defense):
 
     def guarantee(self, sampling_rate: float, rounds: int, delta: float, steps: int = 1) -> Guarantee | None:
         """Return epsilon for one image; None without noise, or with so little that it proves nothing."""
-        check_exposure(self, sampling_rate, rounds, delta, steps)
-        return gaussian_guarantee(self.noise_multiplier / 2, 1 - (1 - sampling_rate) ** steps, rounds, delta)
+        return message_guarantee(self, self.noise_multiplier / 2, sampling_rate, rounds, delta, steps)
 
     def replay(self) -> Defense:
         """Replay the clipping."""
