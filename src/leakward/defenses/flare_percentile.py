@@ -24,11 +24,10 @@ trusted.
 from dataclasses import dataclass
 
 from leakward.defenses.engines import flare
+from leakward.defenses.engines.entry_filter import EntryFilter
 from leakward.defenses.engines.operator import require
-from leakward.defenses.engines.replies import only, through, visible
-from leakward.defenses.engines.surrogates import EntryClipping
-from leakward.defenses.vectors import trust_nonzero
-from leakward.federated import Defense, Evidence, Reply
+from leakward.defenses.engines.replies import through, visible
+from leakward.federated import Reply
 from leakward.fields import check, positive
 from leakward.tape import Tape
 from leakward.types import Tensors
@@ -38,7 +37,7 @@ CLIPPED = 0.999
 
 
 @dataclass(frozen=True)
-class FlarePercentile(Defense):
+class FlarePercentile(EntryFilter):
     """FLARE's own filter that sends the larger entries, each clipped.
 
     Attributes:
@@ -72,18 +71,10 @@ class FlarePercentile(Defense):
             "percentile": self.percentile,
             "gamma": self.gamma,
             "transfer": self.transfer,
-            "steps": reply.steps if self.count_steps else 0,
+            "steps": self.told_steps(reply),
         }
         return through(flare.percentile, settings, reply, slope, change=self.transfer == "diff"), private
 
-    def replay(self) -> Defense:
-        """Replay the clipping; ``interpret`` says which entries to compare."""
-        return EntryClipping(self.gamma, self.count_steps, self.transfer)
-
-    def interpret(self, seen: Reply, clients: int = 1) -> Evidence:
-        """Trust the changes that were sent, or of whole weights those that were neither cut nor clipped."""
-        del clients
-        if self.transfer == "diff":
-            return trust_nonzero(seen.message)
-        bound = self.gamma * (seen.steps if self.count_steps else 1)
-        return only(seen, {name: (rest > 0) & (rest < CLIPPED * bound) for name, rest in visible(seen).items()})
+    def shown(self, seen: Reply, bound: float) -> Tensors:
+        """Return which weights were neither cut nor clipped."""
+        return {name: (rest > 0) & (rest < CLIPPED * bound) for name, rest in visible(seen).items()}

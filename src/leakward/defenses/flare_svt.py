@@ -33,18 +33,17 @@ Given whole weights, only a weight below g shows its change, and is trusted.
 from dataclasses import dataclass
 
 from leakward.defenses.engines import flare
+from leakward.defenses.engines.entry_filter import EntryFilter
 from leakward.defenses.engines.operator import draw_seed, require
-from leakward.defenses.engines.replies import only, through, visible
-from leakward.defenses.engines.surrogates import EntryClipping
-from leakward.defenses.vectors import trust_nonzero
-from leakward.federated import Defense, Evidence, Reply
+from leakward.defenses.engines.replies import through, visible
+from leakward.federated import Reply
 from leakward.fields import check, finite, positive
 from leakward.tape import Tape
 from leakward.types import Tensors
 
 
 @dataclass(frozen=True)
-class FlareSVT(Defense):
+class FlareSVT(EntryFilter):
     """FLARE's own filter that sends a noisy choice of entries, with noise.
 
     Attributes:
@@ -86,19 +85,10 @@ class FlareSVT(Defense):
         """Send what FLARE's filter leaves."""
         slope, private = self.replay().on_reply(reply, private, tape)
         names = ("fraction", "epsilon", "noise_var", "gamma", "tau", "replace", "transfer")
-        settings = {name: getattr(self, name) for name in names} | {"steps": reply.steps if self.count_steps else 0}
+        settings = {name: getattr(self, name) for name in names} | {"steps": self.told_steps(reply)}
         seed = draw_seed(tape, next(iter(reply.message.values())))
         return through(flare.svt, settings, reply, slope, change=self.transfer == "diff", seed=seed), private
 
-    def replay(self) -> Defense:
-        """Replay the clipping; ``interpret`` says which entries to compare."""
-        return EntryClipping(self.gamma, self.count_steps, self.transfer)
-
-    def interpret(self, seen: Reply, clients: int = 1) -> Evidence:
-        """Trust the changes that were sent, or of whole weights those whose weight was not clipped."""
-        del clients
-        if self.transfer == "diff":
-            return trust_nonzero(seen.message)
-        bound = self.gamma * (seen.steps if self.count_steps else 1)
-        small = {name: seen.before[name].abs() < bound for name in seen.message}
-        return only(seen, {name: small[name] & (rest > 0) for name, rest in visible(seen).items()})
+    def shown(self, seen: Reply, bound: float) -> Tensors:
+        """Return which weights were sent and not clipped."""
+        return {name: (seen.before[name].abs() < bound) & (rest > 0) for name, rest in visible(seen).items()}
