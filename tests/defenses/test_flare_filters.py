@@ -3,34 +3,21 @@
 import numpy as np
 import pytest
 import torch
+from client_replies import GRADIENT, TRAIN, own, send
 from torch.func import grad
 from torch.testing import assert_close
 
 from leakward.defenses import FlarePercentile, FlareSVT
 from leakward.defenses.engines.surrogates import clip_entries
 from leakward.errors import DefenseError
-from leakward.federated import LocalTraining, NoDefense, Reply, client_round
+from leakward.federated import NoDefense, Reply
 from leakward.tape import Tape
 from leakward.types import generator
 
 pytest.importorskip("nvflare", reason="nvflare is not installed")
 
-TRAIN = LocalTraining(share="update", batch_images=4, epochs=2, minibatch=2, mode="train", learning_rate=0.1)
-GRADIENT = LocalTraining(batch_images=4, learning_rate=0.1)
 KINDS = {"full": "WEIGHTS", "diff": "WEIGHT_DIFF"}
 MILD = {"fraction": 0.5, "epsilon": 1e5, "noise_var": 1e3, "gamma": 0.01}
-
-
-def send(client, defense, recipe, tape=None):
-    tape = tape or Tape(generator(0))
-    return client_round(client.task, client.state, client.images, client.labels, recipe, defense, tape).update
-
-
-def own(client, recipe):
-    """Return what the client would send without any filter."""
-    sent = send(client, NoDefense(), recipe)
-    buffers = sent.buffers or client.task.split(client.state)[1]
-    return Reply(client.state, sent.tensors, buffers, sent.images, recipe)
 
 
 def flare(kind, reply, transfer, steps=None):

@@ -5,19 +5,18 @@ import math
 import numpy as np
 import pytest
 import torch
+from client_replies import GRADIENT, TRAIN, own, send
 from torch.testing import assert_close
 
 from leakward.defenses import FlowerAdaptiveClipping, FlowerFixedClipping, FlowerLocalDP
 from leakward.defenses.accounting import gaussian_guarantee
 from leakward.errors import DefenseError
-from leakward.federated import LocalTraining, NoDefense, Reply, Sample, client_round
+from leakward.federated import Reply, Sample, client_round
 from leakward.tape import Tape
 from leakward.types import generator
 
 pytest.importorskip("flwr", reason="flwr is not installed")
 
-TRAIN = LocalTraining(share="update", batch_images=4, epochs=2, minibatch=2, mode="train", learning_rate=0.1)
-GRADIENT = LocalTraining(batch_images=4, learning_rate=0.1)
 NORM = 0.01
 DP = {"clipping_norm": NORM, "sensitivity": 2 * NORM, "epsilon": 50.0, "delta": 1e-3}
 DEFENSES = {
@@ -26,18 +25,6 @@ DEFENSES = {
     "local": FlowerLocalDP(**DP),
     "floating": FlowerFixedClipping(NORM, counters=False),
 }
-
-
-def send(client, defense, recipe, tape=None):
-    tape = tape or Tape(generator(0))
-    return client_round(client.task, client.state, client.images, client.labels, recipe, defense, tape).update
-
-
-def own(client, recipe):
-    """Return what the client would send without any mod."""
-    sent = send(client, NoDefense(), recipe)
-    buffers = sent.buffers or client.task.split(client.state)[1]
-    return Reply(client.state, sent.tensors, buffers, sent.images, recipe)
 
 
 def flower(mod, reply, counters=True):
