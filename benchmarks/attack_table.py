@@ -4,6 +4,7 @@ The options are those of benchmarks/columns.py. The page names everything that w
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks import columns
@@ -23,8 +24,9 @@ than to the other 255 images of the site. Attacks that do not apply to a column 
 without an answer for some victims, the numbers are those of the others."""
 
 
-def section(plan: Mapping[str, Any], column: Mapping[str, Any], summary: columns.Summary) -> str:
+def section(plan: Mapping[str, Any], column: Mapping[str, Any], folder: Path) -> str:
     """Return one column as a Markdown table."""
+    summary = columns.read_summary(folder)
     rows = [row for row in summary["cells"] if row["status"] != "not-applicable"]
     names = ["attack", *(words for words, _ in columns.MEASURES.values()), "seconds", "won by"]
     updates = columns.tables(plan, column)["audit"]["victims"]

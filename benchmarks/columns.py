@@ -22,6 +22,7 @@ RESULTS = HERE.parent / "docs" / "results"
 MEASURES = {"psnr": ("PSNR, dB", "{:.1f}"), "ssim": ("SSIM", "{:.2f}"), "identified": ("identified", "{:.0%}")}
 OWN = {"title", "steps"}
 """Keys of a column that are no tables of a plan."""
+SUMMARY = "summary.json"
 Summary = Mapping[str, Any]
 
 
@@ -29,7 +30,7 @@ def table(
     about: str,
     name: str,
     head: Callable[[Mapping[str, Any], Sequence[str], str], str],
-    section: Callable[[Mapping[str, Any], Mapping[str, Any], Summary], str],
+    section: Callable[[Mapping[str, Any], Mapping[str, Any], Path], str],
 ) -> None:
     """Run what has not been run of the plan ``name``, and write its page.
 
@@ -37,13 +38,13 @@ def table(
         about: What the command line's help says.
         name: Of plan and page.
         head: From plan, changes and note to what the page says before its tables.
-        section: From plan, column and the summary of its audit to what it says of the column, below its title.
+        section: From plan, column and the run folder of its audit to what it says of the column, below its title.
     """
     given = arguments(about, name)
     plan = read(HERE / f"{name}.toml", given.changes)
     parts = [
-        f"## {column['title']}\n\n{'Not run.' if summary is None else section(plan, column, summary)}"
-        for column, summary in run(plan, given)
+        f"## {column['title']}\n\n{'Not run.' if folder is None else section(plan, column, folder)}"
+        for column, folder in run(plan, given)
     ]
     write(given.page, [head(plan, given.changes, given.note), *parts])
 
@@ -69,8 +70,8 @@ def read(path: Path, changes: Sequence[str]) -> dict[str, Any]:
     return plan
 
 
-def run(plan: Mapping[str, Any], given: argparse.Namespace) -> Iterator[tuple[Mapping[str, Any], Summary | None]]:
-    """Run the columns that were asked for, and yield each with its summary, or None where it was not run."""
+def run(plan: Mapping[str, Any], given: argparse.Namespace) -> Iterator[tuple[Mapping[str, Any], Path | None]]:
+    """Run the columns that were asked for, and yield each with its run folder, or None where it was not run."""
     console = Console()
     for number, column in enumerate(plan["column"], start=1):
         folder = given.out / f"column-{number}"
@@ -78,8 +79,12 @@ def run(plan: Mapping[str, Any], given: argparse.Namespace) -> Iterator[tuple[Ma
             console.rule(column["title"])
             tell = lambda what, done: console.print(f"{done:4.0%} {what}", highlight=False)  # noqa: E731
             audit(tables(plan, column), folder, progress=tell)
-        found = folder / "summary.json"
-        yield column, json.loads(found.read_text(encoding="utf-8")) if found.exists() else None
+        yield column, folder if (folder / SUMMARY).exists() else None
+
+
+def read_summary(folder: Path) -> Summary:
+    """Return the summary of a run."""
+    return json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
 
 
 def tables(plan: Mapping[str, Any], column: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ The options are those of benchmarks/columns.py. The page names everything that w
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from scipy.stats import binomtest
@@ -31,8 +32,9 @@ images of the site. A defence *protects* from an attacker who identifies no more
 test at 5 %), which says nothing of what else a picture may show."""
 
 
-def section(plan: Mapping[str, Any], column: Mapping[str, Any], summary: columns.Summary) -> str:
+def section(plan: Mapping[str, Any], column: Mapping[str, Any], folder: Path) -> str:
     """Return one column as a Markdown table."""
+    summary = columns.read_summary(folder)
     updates = columns.tables(plan, column)["audit"]["victims"]
     about = f"{updates} updates. {columns.mean_image(summary)}"
     measured = [f"{words}, {level}" for level in LEVELS for words, _ in columns.MEASURES.values()]
