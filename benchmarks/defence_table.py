@@ -26,17 +26,19 @@ Real images ({data["name"]}), labels {plan["audit"]["labels"]}, weights at their
 {__version__} with `python -m benchmarks.defence_table` from `benchmarks/defences.toml`, which has every setting.
 {note}
 Accuracy and macro F1 are those of a federation of {data["clients"]} clients after {federation["rounds"]} rounds of
-{federation["images"]} images each, which is short: the undefended row is what to compare with. Intervals are 95 %
-bootstrap intervals over updates. An image is identified if its reconstruction is nearer to it than to the other 255
-images of the site. A defence *protects* from an attacker who identifies no more images than guessing would (binomial
-test at 5 %), which says nothing of what else a picture may show."""
+{federation["images"]} images each, unless a table says otherwise. That is short: the undefended row is what to compare
+with. Intervals are 95 % bootstrap intervals over updates. An image is identified if its reconstruction is nearer to it
+than to the other 255 images of the site. A defence *protects* from an attacker who identifies no more images than
+guessing would (binomial test at 5 %), which says nothing of what else a picture may show."""
 
 
 def section(plan: Mapping[str, Any], column: Mapping[str, Any], folder: Path) -> str:
     """Return one column as a Markdown table."""
     summary = columns.read_summary(folder)
-    updates = columns.tables(plan, column)["audit"]["victims"]
-    about = f"{updates} updates. {columns.mean_image(summary)}"
+    made = columns.tables(plan, column)
+    updates, images = made["audit"]["victims"], made["federation"]["images"]
+    trained = "" if images == plan["federation"]["images"] else f" Trained on {images} images a round."
+    about = f"{updates} updates. {columns.mean_image(summary)}{trained}"
     measured = [f"{words}, {level}" for level in LEVELS for words, _ in columns.MEASURES.values()]
     names = ["defence", *measured, "accuracy", "F1", "epsilon", ""]
     rows = [entries(row) for row in summary["defenses"]]
