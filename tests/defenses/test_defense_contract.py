@@ -9,7 +9,7 @@ from torch.func import grad, vmap
 
 from leakward import registry
 from leakward.errors import DefenseError, PlanError
-from leakward.federated import Chain, LocalTraining, NoDefense, Reply, agreed_recipe, client_update
+from leakward.federated import Chain, LocalTraining, NoDefense, Reply, agreed_recipe, client_round, client_update
 from leakward.models import TaskSpec, build_task
 from leakward.settings import parse, plain_fields
 from leakward.tape import Tape, sample
@@ -208,6 +208,14 @@ def test_an_aware_attacker_can_replay_it_in_one_vmap(name, recipe, client):
 def test_the_attacker_replay_keeps_no_private_helpers(name, client):
     replay = make(name).replay()
     assert replay.start_private(replay.on_task(client.task), client.state, Tape(generator(0))) == {}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_says_whether_the_client_keeps_private_helpers(name, client):
+    defense = make(name)
+    recipe = agreed_recipe(RECIPES["gradient"], defense)
+    done = client_round(client.task, client.state, client.images, client.labels, recipe, defense, Tape(generator(0)))
+    assert bool(done.private) == defense.keeps_private
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,6 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from leakward.data.dataset import Dataset
+from leakward.defenses import BiDO
 from leakward.errors import DefenseError
 from leakward.federated import (
     Chain,
@@ -72,6 +73,10 @@ class Keeper(Defense):
     """Keep one private helper and count with it."""
 
     name: str = "count"
+
+    @property
+    def keeps_private(self):
+        return True
 
     def start_private(self, task, state, tape):
         return {self.name: torch.zeros(())}
@@ -224,7 +229,12 @@ def test_one_part_may_keep_private_helpers(parts):
 
 def test_two_parts_with_private_helpers_are_refused():
     with pytest.raises(DefenseError, match="at most one defence with private helpers, got several; keep one"):
-        sent(Chain((Keeper(), Keeper("other"))))
+        Chain((Keeper(), Chain((NoDefense(), Keeper("other")))))
+
+
+def test_comparing_images_and_looking_at_each_alone_are_refused_together():
+    with pytest.raises(DefenseError, match="no defence that compares images beside one on per-image gradients"):
+        Chain((BiDO(), Chain((NoDefense(), PerImage()))))
 
 
 def test_each_part_is_prepared_on_the_task_the_parts_before_it_made():

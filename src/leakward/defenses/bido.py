@@ -73,6 +73,11 @@ class BiDO(Defense):
         return 2
 
     @property
+    def compares_images(self) -> bool:
+        """Return that dependence is measured between them."""
+        return True
+
+    @property
     def mixes_images(self) -> bool:
         """Return that dependence is a matter of all images of a step."""
         return True

@@ -101,6 +101,11 @@ class LearnablePerturbation(Defense):
         return same_fields(self, other)
 
     @property
+    def keeps_private(self) -> bool:
+        """Return that it keeps the decoder."""
+        return True
+
+    @property
     def mixes_images(self) -> bool:
         """Return that every image trains the decoder, which changes the gradients of the others."""
         return True

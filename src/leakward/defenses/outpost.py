@@ -68,6 +68,11 @@ class Outpost(Defense):
             ("noisy", self.noisy, "a number in (0, 1]", 0 < self.noisy <= 1),
         )
 
+    @property
+    def keeps_private(self) -> bool:
+        """Return that it keeps a count."""
+        return True
+
     def start_private(self, task: Task, state: Tensors, tape: Tape) -> Tensors:
         """Start to count."""
         del tape

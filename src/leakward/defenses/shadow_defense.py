@@ -147,6 +147,11 @@ class ShadowDefense(Defense):
         return same_fields(self, other) if isinstance(other, ShadowDefense) else NotImplemented
 
     @property
+    def keeps_private(self) -> bool:
+        """Return that it keeps the shadow."""
+        return True
+
+    @property
     def mixes_images(self) -> bool:
         """Return that every image moves the generator and the histogram, and by them the noise on the others."""
         return True

@@ -26,7 +26,6 @@ from leakward.defenses.vectors import trust_nonzero
 from leakward.federated import Defense, Evidence, LocalTraining, NoDefense
 from leakward.federated.defense import SINGLE_GRADIENT
 from leakward.fields import check
-from leakward.models import Task
 from leakward.tape import Tape
 from leakward.types import Tensors
 
@@ -45,19 +44,19 @@ class TopK(Defense):
         check(self, ("keep", self.keep, "a number in (0, 1]", 0 < self.keep <= 1))
 
     @property
+    def keeps_private(self) -> bool:
+        """Return that it keeps back what it does not send."""
+        return True
+
+    @property
     def carries_over(self) -> bool:
         """Return that what is kept back comes in a later round."""
         return True
 
-    def start_private(self, task: Task, state: Tensors, tape: Tape) -> Tensors:
-        """Start with nothing kept back."""
-        del tape
-        return {name: torch.zeros_like(value) for name, value in task.split(state)[0].items()}
-
     def on_update(self, message: Tensors, private: Tensors, tape: Tape) -> tuple[Tensors, Tensors]:
-        """Send the largest entries, and keep the others back."""
+        """Send the largest entries, and keep the others back; before the first round nothing is."""
         del tape
-        total = {name: value + private[name] for name, value in message.items()}
+        total = {name: value + private[name] for name, value in message.items()} if private else message
         sizes = torch.cat([value.detach().abs().flatten() for value in total.values()])
         rank = sizes.argsort(descending=True, stable=True).argsort()
         chosen = (rank < max(1, int(self.keep * len(sizes)))).split([value.numel() for value in total.values()])

@@ -29,6 +29,12 @@ class Chain(Defense):
     def __post_init__(self) -> None:
         if sum(part.per_example for part in self.parts) > 1:
             raise DefenseError("Chain: expected at most one defence on per-image gradients, got several; keep one")
+        if sum(part.keeps_private for part in self.parts) > 1:
+            raise DefenseError("Chain: expected at most one defence with private helpers, got several; keep one")
+        if self.per_example and self.compares_images:
+            raise DefenseError(
+                "Chain: expected no defence that compares images beside one on per-image gradients, got both; keep one"
+            )
 
     @property
     def per_example(self) -> bool:
@@ -41,9 +47,19 @@ class Chain(Defense):
         return max((part.step_images for part in self.parts), default=1)
 
     @property
+    def keeps_private(self) -> bool:
+        """Return whether some part keeps helpers."""
+        return any(part.keeps_private for part in self.parts)
+
+    @property
     def mixes_images(self) -> bool:
         """Return whether some part mixes images."""
         return any(part.mixes_images for part in self.parts)
+
+    @property
+    def compares_images(self) -> bool:
+        """Return whether some part compares images."""
+        return any(part.compares_images for part in self.parts)
 
     @property
     def fits_task(self) -> bool:
@@ -87,8 +103,6 @@ class Chain(Defense):
     def start_private(self, task: Task, state: Tensors, tape: Tape) -> Tensors:
         """Start the helpers of the one part that keeps some."""
         kept = [helpers for part in self.parts if (helpers := part.start_private(task, state, tape))]
-        if len(kept) > 1:
-            raise DefenseError("Chain: expected at most one defence with private helpers, got several; keep one")
         return kept[0] if kept else {}
 
     def on_step(self, task: Task, parameters: Tensors, step: Step, tape: Tape) -> Step:

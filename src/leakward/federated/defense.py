@@ -100,8 +100,18 @@ class Defense:
         return 1
 
     @property
+    def keeps_private(self) -> bool:
+        """Return whether the client keeps private helpers from round to round."""
+        return False
+
+    @property
     def mixes_images(self) -> bool:
         """Return whether one image changes another's gradient, or what is done to it: bounding each proves nothing."""
+        return False
+
+    @property
+    def compares_images(self) -> bool:
+        """Return whether its loss compares the images of a step, so that none has a gradient of its own."""
         return False
 
     @property
