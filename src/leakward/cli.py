@@ -144,6 +144,7 @@ def recommend(
     min_accuracy: Annotated[float, typer.Option(help="Smallest accuracy, 0 to 1.")] = 0.0,
 ) -> None:
     """Choose a defence by what an audit found: the most accurate one that leaks little enough."""
+    from leakward.integrations.settings import written_out
     from leakward.report import recommend as choose
 
     found = choose(run, max_leak, min_accuracy)
@@ -154,8 +155,10 @@ def recommend(
         table.add_row(_escaped(choice.defense), f"{choice.found:.0%}", f"{choice.leak:.0%}", accuracy, notes)
     out.print(table)
     out.print(_escaped(found.reason), soft_wrap=True)
-    if found.settings:
-        out.print(_escaped(found.settings), soft_wrap=True, highlight=False)
+    if found.defense is not None:
+        for title, text in written_out(found.defense, found.recipe).items():
+            out.print(f"\n[bold]{title}[/]")
+            out.print(_escaped(text), soft_wrap=True, highlight=False)
     if found.chosen is None:
         raise typer.Exit(NONE_FITS)
 

@@ -1,13 +1,12 @@
 """Which defence to choose: leakage against accuracy over the results of an audit."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from leakward.auditing.parts import label, plain_part
+from leakward.auditing.parts import label
 from leakward.auditing.plan import make_plan
 from leakward.errors import LeakwardError
+from leakward.federated import Defense, LocalTraining
 from leakward.report.format import percent
 from leakward.report.run import read_run
 from leakward.report.schema import DefenseResult
@@ -42,13 +41,15 @@ class Recommendation:
         choices: Every defence of the audit, in its order.
         chosen: The most accurate of those that meet the wish; None if none does.
         reason: In a sentence.
-        settings: Of the chosen defence, as a table of a plan; empty where none or no defence is chosen.
+        defense: That was chosen; None where none or no defence is.
+        recipe: Of the audit.
     """
 
     choices: tuple[Choice, ...]
     chosen: Choice | None
     reason: str
-    settings: str
+    defense: Defense | None
+    recipe: LocalTraining
 
 
 def recommend(run: Path, max_leak: float, min_accuracy: float = 0.0) -> Recommendation:
@@ -74,13 +75,14 @@ def recommend(run: Path, max_leak: float, min_accuracy: float = 0.0) -> Recommen
     results = [result for result in read.summary.defenses if _leak(result) is not None]
     choices = tuple(_choice(result, results, max_leak, min_accuracy) for result in results)
     fitting = [choice for choice in choices if choice.meets]
+    plan = make_plan(read.plan.plan)
     if not fitting:
-        return Recommendation(choices, None, _none(choices, max_leak, min_accuracy), "")
+        return Recommendation(choices, None, _none(choices, max_leak, min_accuracy), None, plan.recipe)
     chosen = max(fitting, key=lambda choice: (choice.accuracy or 0.0, -choice.leak))
-    tables = {label("defenses", one): plain_part("defenses", one) for one in make_plan(read.plan.plan).defenses}
-    settings = "" if chosen.defense == "none" else _toml(tables[chosen.defense])
+    named = {label("defenses", one): one for one in plan.defenses}
+    defense = None if chosen.defense == "none" else named[chosen.defense]
     reason = f"{chosen.defense}: at most {percent(chosen.leak)} identified, accuracy {percent(chosen.accuracy)}."
-    return Recommendation(choices, chosen, reason, settings)
+    return Recommendation(choices, chosen, reason, defense, plan.recipe)
 
 
 def _leak(result: DefenseResult) -> float | None:
@@ -118,15 +120,3 @@ def _none(choices: tuple[Choice, ...], max_leak: float, min_accuracy: float) -> 
         f"None does: {wish} was asked; the least leak is that of {least.defense}, {percent(least.found)} found and up "
         f"to {percent(least.leak)} not ruled out, at an accuracy of {percent(least.accuracy)}; {hint}."
     )
-
-
-def _toml(table: dict[str, Any]) -> str:
-    return "\n".join(["[[defense]]", *(f"{key} = {_value(value)}" for key, value in table.items())])
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {_value(one)}" for key, one in value.items()) + " }"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_value(one) for one in value) + "]"
-    return json.dumps(value)
