@@ -27,7 +27,7 @@ def summary(run):
 
 def test_the_tables_have_the_columns_others_rely_on(finished):
     cells, scores, utility = (pq.read_table(finished / f"{n}.parquet") for n in ("cells", "scores", "utility"))
-    factors = ["data", "model", "attack", "defense", "knowledge", "recipe", "seed", "server"]
+    factors = ["data", "model", "attack", "defense", "knowledge", "recipe", "seed", "after_rounds", "server"]
     assert cells.column_names == ["id", *factors, "status", "victims", "seconds", "class_f1", "members"]
     assert scores.column_names == ["cell", "victim", "metric", "value"]
     assert {"defense", "seed", "round", "accuracy", "f1_macro", "rounds", "clients"} <= {*utility.column_names}

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from leakward.attacks import Reconstruction, Status
 from leakward.auditing.cell import Cell
-from leakward.auditing.plan import Plan
 from leakward.auditing.site import Site
+from leakward.auditing.tables import Plan
 from leakward.federated import Defense, NoDefense, Round
 from leakward.metrics import Moments, ScoringContext, assign, class_scores, score
+from leakward.models import Task
 from leakward.streams import stream
 from leakward.threat import ThreatModel, examine, observe
 from leakward.types import Tensors
@@ -41,6 +42,7 @@ def attack_victims(
     part: str,
     cell: Cell,
     defense: Defense,
+    start: tuple[Task, Tensors],
     gallery: Moments,
     classifier: Classifier | None,
     progress: Callable[[float], None],
@@ -53,13 +55,14 @@ def attack_victims(
         part: Id of the cell; the attacker's randomness follows from it.
         cell: Attack, knowledge and seed.
         defense: Of the cell, fitted on the site's images.
+        start: Network and weights that the server has.
         gallery: Of the site.
         classifier: Reads a class from an image, or None.
         progress: Called with the fraction done.
     """
     begin = time.perf_counter()
     public = site.public(plan.audit.public_images)
-    task, state = cell.attack.plant(*site.start(defense, cell.seed), public, stream("server", part))
+    task, state = cell.attack.plant(*start, public, stream("server", part))
     rounds = site.rounds(plan, defense, cell.seed, task, state)
     granted, together = plan.audit.labels == "granted", plan.audit.aggregated_clients
     threat = ThreatModel(cell.knowledge, labels=granted, public=public is not None, clients=together)

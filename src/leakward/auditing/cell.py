@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,14 @@ class Cell:
         defense: Switched on at the client.
         knowledge: What the attacker knows of it.
         seed: Of this repetition.
+        after_rounds: Of training, before the update is sent.
     """
 
     attack: Attack
     defense: Defense
     knowledge: Knowledge
     seed: int
+    after_rounds: int = 0
 
 
 def cells(plan: Plan) -> Iterator[Cell]:
@@ -39,12 +42,11 @@ def cells(plan: Plan) -> Iterator[Cell]:
 
     Without a defence there is nothing to be unaware of, and a server that breaks the protocol knows what it breaks.
     """
-    for seed in plan.audit.seeds:
-        for defense in plan.defenses:
-            for knowledge in ("aware",) if defense == NoDefense() else plan.audit.knowledge:
-                for attack in plan.attacks:
-                    if knowledge == "aware" or not attack.active:
-                        yield Cell(attack, defense, knowledge, seed)
+    for seed, after_rounds, defense in product(plan.audit.seeds, plan.audit.after_rounds, plan.defenses):
+        for knowledge in ("aware",) if defense == NoDefense() else plan.audit.knowledge:
+            for attack in plan.attacks:
+                if knowledge == "aware" or not attack.active:
+                    yield Cell(attack, defense, knowledge, seed, after_rounds)
 
 
 def cell_id(plan: Plan, cell: Cell, fingerprint: str) -> str:
@@ -66,6 +68,7 @@ def cell_id(plan: Plan, cell: Cell, fingerprint: str) -> str:
             "defense": plain_part("defenses", cell.defense),
             "knowledge": cell.knowledge,
             "seed": cell.seed,
+            "after_rounds": cell.after_rounds,
             **{name: tables[name] for name in ("data", "model", "recipe", _trained_by(plan))},
         }
     )
@@ -100,6 +103,7 @@ def factors(plan: Plan, cell: Cell) -> dict[str, Any]:
         "knowledge": cell.knowledge,
         "recipe": f"{_recipe(plan.agreed(cell.defense))}{_together(plan)}",
         "seed": cell.seed,
+        "after_rounds": cell.after_rounds,
         "server": MALICIOUS if cell.attack.active else "honest",
     }
 

@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 import torch
 
-from leakward.auditing.plan import Plan
 from leakward.auditing.site import Site
+from leakward.auditing.tables import Plan
 from leakward.auditing.verdict import Verdict
 from leakward.metrics import moments, psnr, rank, ssim
 

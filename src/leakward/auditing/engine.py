@@ -24,7 +24,9 @@ from leakward.auditing.trainings import Trainings
 from leakward.auditing.utility import predict
 from leakward.federated import Defense
 from leakward.metrics import moments
+from leakward.models import Task
 from leakward.training import sites
+from leakward.types import Tensors
 
 Report = Callable[[str, float], None]
 """Called with what is being done and the fraction of the whole audit that is done, in [0, 1]."""
@@ -82,6 +84,7 @@ class _Run:
         kept = (CELL, PICTURES) if self.plan.audit.images else (CELL,)
         for part, cell in self.cells:
             what = f"{label('attacks', cell.attack)} on {label('defenses', cell.defense)}, {cell.knowledge}"
+            what += f", after {cell.after_rounds} rounds" if cell.after_rounds else ""
             self._step(what, part, kept, lambda p, c=cell: self._attack(p, c))
         summary = self._write_tables()
         self.store.write_json("plan.json", {"plan": plain(self.plan), "facts": facts(self.site, started, _now())})
@@ -112,11 +115,22 @@ class _Run:
     def _attack(self, part: str, cell: Cell) -> None:
         defense = self._defense(cell.defense, cell.seed)
         classifier = self._classifier(cell.seed)
-        attacked = attack_victims(self.plan, self.site, part, cell, defense, self.gallery, classifier, self._within)
+        start = self._start(cell, defense)
+        attacked = attack_victims(
+            self.plan, self.site, part, cell, defense, start, self.gallery, classifier, self._within
+        )
         with self.store.new_part(part) as folder:
             Store.dump(folder / CELL, attacked.facts)
             if self.plan.audit.images:
                 save_file(attacked.pictures, folder / PICTURES)
+
+    def _start(self, cell: Cell, defense: Defense) -> tuple[Task, Tensors]:
+        """Return the network, and the weights that the server has when the updates of a cell are sent."""
+        task, state = self.site.start(defense, cell.seed)
+        if cell.after_rounds:
+            trained = self.trainings.after(cell.after_rounds, cell.defense, cell.seed)
+            state = {name: value.to(self.site.device) for name, value in trained.items()}
+        return task, state
 
     def _classifier(self, seed: int) -> Classifier | None:
         """Return the undefended model of this seed as a reader of reconstructions."""

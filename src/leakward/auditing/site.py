@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from leakward.auditing.plan import Plan, require_trainable
+from leakward.auditing.possible import require_trainable
+from leakward.auditing.tables import Plan
 from leakward.data import Dataset
 from leakward.errors import DataError
 from leakward.federated import Round, run_round

@@ -27,7 +27,13 @@ except ImportError:  # not on Windows: two audits of one folder at a time are no
 SCORES = pa.schema([("cell", pa.string()), ("victim", pa.int64()), ("metric", pa.string()), ("value", pa.float64())])
 CELLS = pa.schema(
     [(name, pa.string()) for name in ("id", "data", "model", "attack", "defense", "knowledge", "recipe")]
-    + [("seed", pa.int64()), ("server", pa.string()), ("status", pa.string()), ("victims", pa.int64())]
+    + [
+        ("seed", pa.int64()),
+        ("after_rounds", pa.int64()),
+        ("server", pa.string()),
+        ("status", pa.string()),
+        ("victims", pa.int64()),
+    ]
     + [("seconds", pa.float64()), ("class_f1", pa.float64()), ("members", pa.list_(pa.string()))]
 )
 UTILITY = pa.schema(

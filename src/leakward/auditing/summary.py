@@ -12,8 +12,8 @@ from leakward import __version__
 from leakward.auditing.cell import MALICIOUS
 from leakward.auditing.controls import consistency, negative, positive
 from leakward.auditing.parts import label
-from leakward.auditing.plan import Plan
 from leakward.auditing.site import Site
+from leakward.auditing.tables import Plan
 from leakward.auditing.verdict import Tally, Verdict, judge, with_controls
 from leakward.federated import Defense
 from leakward.metrics import METRICS, Summary, summarise
@@ -114,7 +114,7 @@ def _tally(
         places=tuple(int(place) for place in best),
         images=plan.images_per_update(defense),
         gallery=len(site.gallery),
-        attacks=sum(not attack.active for attack in plan.attacks),
+        attacks=sum(not attack.active for attack in plan.attacks) * len(plan.audit.after_rounds),
     )
 
 
@@ -233,13 +233,21 @@ def _limits(plan: Plan, site: Site) -> list[str]:
     limits = [
         f"Only the attacks named here were run ({attacks}); a stronger one may find more.",
         f"Every rate rests on {images} of one data set, {site.data.name}; the intervals say how far it carries.",
-        "The network was attacked at its random start, before any training.",
+        _when(plan),
         "Verdicts are on a server that follows the protocol." + ("" if active else " A malicious one was not tried."),
         _trained(plan),
     ]
     if plan.data.name == "phantom":
         limits.append("The images are drawn by a program; audit your own before you decide anything.")
     return limits
+
+
+def _when(plan: Plan) -> str:
+    unit = "epochs" if plan.federation is None else "rounds"
+    later = ", ".join(str(number) for number in sorted(plan.audit.after_rounds) if number)
+    times = ["at its random start, before any training"] if 0 in plan.audit.after_rounds else []
+    times += [f"after {later} {unit}"] if later else []
+    return f"The network was attacked {' and '.join(times)}."
 
 
 def _trained(plan: Plan) -> str:

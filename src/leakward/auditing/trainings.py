@@ -3,7 +3,7 @@
 Each is a part of the run folder, as everything expensive is; the engine of a federation starts once for all that miss.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 
 from leakward.auditing.cell import training_id
 from leakward.auditing.parts import label
-from leakward.auditing.plan import Plan
 from leakward.auditing.proven import proven_clients
 from leakward.auditing.site import Site
 from leakward.auditing.store import Store
+from leakward.auditing.tables import Plan
 from leakward.auditing.utility import guarantee, train
 from leakward.federated import Defense, Guarantee, NoDefense
 from leakward.training import Job, TrainingResult
@@ -41,9 +41,18 @@ def federated_jobs(plan: Plan, fingerprint: str) -> dict[str, Job]:
     """Return part and job of every training of a plan with a federation."""
     assert plan.federation is not None
     return {
-        part: Job(plan.data, plan.model, plan.recipe, defense, plan.federation, seed)
+        part: Job(plan.data, plan.model, plan.recipe, defense, plan.federation, seed, plan.kept_rounds)
         for part, defense, seed in named(plan, fingerprint)
     }
+
+
+def _files(kept: Iterable[int]) -> tuple[str, ...]:
+    """Return what is in the part of a training that keeps the weights after some rounds."""
+    return TRAINING, STATE, *(_state_after(number) for number in kept)
+
+
+def _state_after(number: int) -> str:
+    return f"state-{number}.safetensors"
 
 
 def train_federations(jobs: Mapping[str, Job], store: Store, progress: Progress) -> None:
@@ -52,14 +61,14 @@ def train_federations(jobs: Mapping[str, Job], store: Store, progress: Progress)
     Raises:
         DefenseError: If some client cannot do what a defence asks for.
     """
-    missing = [part for part in jobs if not store.has(part, TRAINING, STATE)]
+    missing = [part for part, job in jobs.items() if not store.has(part, *_files(job.kept))]
     if not missing:
         return
     for part in missing:  # what a client cannot do need not wait for the engine
         require_able(jobs[part])
 
     def keep(place: int, result: TrainingResult) -> None:
-        _keep(store, missing[place], {"rounds": [asdict(done) for done in result.rounds]}, result.state)
+        _keep(store, missing[place], {"rounds": [asdict(done) for done in result.rounds]}, result.state, result.kept)
 
     def tell(place: int, what: str, fraction: float) -> None:
         name = label("defenses", jobs[missing[place]].defense)
@@ -98,13 +107,17 @@ class Trainings:
         for number, (part, defense, seed) in enumerate(parts):
             what = f"training with {label('defenses', defense)}"
             progress(what, float(number))
-            if not self.store.has(part, TRAINING, STATE):
+            if not self.store.has(part, *_files(self.plan.kept_rounds)):
                 self._train(part, defense, seed, lambda done, w=what, n=number: progress(w, n + done))
 
     def undefended(self, seed: int) -> Tensors | None:
         """Return the weights that training without a defence ended with, or None where there was none."""
-        found = [part for part, defense, own in self.parts if own == seed and defense == NoDefense()]
-        return load_file(self.store.parts / found[0] / STATE) if found else None
+        return self.after(self.plan.training_rounds, NoDefense(), seed) if self.parts else None
+
+    def after(self, number: int, defense: Defense, seed: int) -> Tensors:
+        """Return the weights after so many rounds of the training with ``defense``."""
+        [part] = [part for part, own, of in self.parts if of == seed and own == defense]
+        return load_file(self.store.parts / part / (_state_after(number) if number in self.plan.kept_rounds else STATE))
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one row for every round."""
@@ -122,7 +135,8 @@ class Trainings:
         training = train(self.plan, self.site, self.prepared(defense, seed), seed, progress)
         proven = guarantee(self.plan, self.site, defense)
         rounds = [{"number": n, "scores": asdict(scores)} for n, scores in enumerate(training.scores, start=1)]
-        _keep(self.store, part, {"rounds": rounds, "guarantee": self._stated(proven)}, training.state)
+        facts = {"rounds": rounds, "guarantee": self._stated(proven)}
+        _keep(self.store, part, facts, training.state, training.kept)
 
     def _proven(self) -> dict[str, dict[str, Any]]:
         """Return what a federation's trainings prove for the images of the site, by part; the site is client 0."""
@@ -141,7 +155,9 @@ class Trainings:
         }
 
 
-def _keep(store: Store, part: str, facts: Mapping[str, Any], state: Tensors) -> None:
+def _keep(store: Store, part: str, facts: Mapping[str, Any], state: Tensors, kept: Mapping[int, Tensors]) -> None:
+    states = {STATE: state} | {_state_after(number): of for number, of in kept.items()}
     with store.new_part(part) as folder:
         Store.dump(folder / TRAINING, facts)
-        save_file({name: value.cpu().contiguous() for name, value in state.items()}, folder / STATE)
+        for name, of in states.items():
+            save_file({tensor: value.cpu().contiguous() for tensor, value in of.items()}, folder / name)

@@ -6,15 +6,15 @@ FedAvg does with a single client. Minibatches are those of shuffled epochs; for 
 is a Poisson sample of its own, of the same expected size and as many of them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from leakward.auditing.plan import Plan
 from leakward.auditing.site import Site
+from leakward.auditing.tables import Plan
 from leakward.federated import Defense, Guarantee, LocalTraining, Update, client_round, draw_sample, optim, proven
 from leakward.models import Task
 from leakward.streams import stream
@@ -32,10 +32,12 @@ class Training:
     Attributes:
         state: Weights and buffers at the end.
         scores: On the test split after each epoch.
+        kept: Weights and buffers after the epochs that the plan keeps, by number.
     """
 
     state: Tensors
     scores: tuple[ModelScores, ...]
+    kept: Mapping[int, Tensors]
 
 
 def train(plan: Plan, site: Site, defense: Defense, seed: int, progress: Callable[[float], None]) -> Training:
@@ -49,6 +51,7 @@ def train(plan: Plan, site: Site, defense: Defense, seed: int, progress: Callabl
     order, tape_source = stream("order", seed), stream("training", repr(defense), seed)
     images_of_test, labels_of_test = (part.to(site.device) for part in site.data.subset("test"))
     tested: list[ModelScores] = []
+    kept: dict[int, Tensors] = {}
     batches = -(-count // recipe.batch_images)
     for epoch in range(settings.epochs):
         for number, index in enumerate(torch.randperm(count, generator=order).split(recipe.batch_images)):
@@ -60,7 +63,9 @@ def train(plan: Plan, site: Site, defense: Defense, seed: int, progress: Callabl
             state, memory = _apply(plan, task, state, applied, memory)
             progress((epoch * batches + number + 1) / (settings.epochs * batches))
         tested.append(scores(defense.on_task(task), state, images_of_test, labels_of_test))
-    return Training(state, tuple(tested))
+        if epoch + 1 in plan.kept_rounds:
+            kept[epoch + 1] = state
+    return Training(state, tuple(tested), kept)
 
 
 def guarantee(plan: Plan, site: Site, defense: Defense) -> Guarantee | None:

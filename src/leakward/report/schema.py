@@ -80,6 +80,7 @@ class CellResult:
     seconds: float | None = None
     class_f1: float | None = None
     server: str = "honest"
+    after_rounds: int = 0
     members: tuple[str, ...] = ()
 
 

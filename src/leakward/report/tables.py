@@ -100,7 +100,7 @@ def cell_table(cells: Iterable[CellResult]) -> Table:
         (
             Entry(defense_title(cell.defense), kind="name"),
             Entry(cell.attack, _winners(cell.members), "words"),
-            *(Entry(text, kind="words") for text in (_attacker(cell), cell.model, cell.recipe)),
+            *(Entry(text, kind="words") for text in (_attacker(cell), cell.model, _training(cell))),
             Entry(str(cell.seed)),
             Entry(cell.status, kind="words"),
             Entry(str(cell.victims)),
@@ -115,6 +115,10 @@ def cell_table(cells: Iterable[CellResult]) -> Table:
 
 def _attacker(cell: CellResult) -> str:
     return cell.knowledge if cell.server == "honest" else f"{cell.server} server"
+
+
+def _training(cell: CellResult) -> str:
+    return f"{cell.recipe}, after {cell.after_rounds} rounds" if cell.after_rounds else cell.recipe
 
 
 def _winners(members: tuple[str, ...]) -> str:

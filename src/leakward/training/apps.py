@@ -134,6 +134,7 @@ class _Training:
         self.images, self.labels = data.subset("test")
         self.exchange = Exchange(grid, job, nodes, stopped, self._heard)
         self.rounds: list[RoundResult] = []
+        self.kept: dict[int, Tensors] = {}
 
     def run(self) -> TrainingResult:
         federation, start = self.job.federation, time.perf_counter()
@@ -154,7 +155,8 @@ class _Training:
             train_config=ConfigRecord({"job": self.number}),
             evaluate_fn=self._test,
         )
-        return TrainingResult(tuple(self.rounds), state_of(self.task, trained.arrays), time.perf_counter() - start)
+        state, seconds = state_of(self.task, trained.arrays), time.perf_counter() - start
+        return TrainingResult(tuple(self.rounds), state, seconds, self.kept)
 
     def _defended(self, arrays: ArrayRecord | None, number: int) -> ArrayRecord | None:
         """Return the new weights with what the server's part of the defence adds to the change."""
@@ -173,6 +175,8 @@ class _Training:
         if number:
             found = scores(self.task, self.state, self.images, self.labels)
             self.rounds.append(RoundResult(number, found, self.exchange.last))
+        if number in self.job.kept:
+            self.kept[number] = self.state
 
     def _heard(self, came: int, asked: int) -> None:
         """Say where the training is; the words change once a round."""

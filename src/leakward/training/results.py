@@ -1,6 +1,7 @@
 """What a federated training came to."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from leakward.types import Tensors
 
@@ -62,8 +63,10 @@ class TrainingResult:
         rounds: In their order.
         state: Weights and buffers at the end.
         seconds: From the first round to the end of the last, tests included.
+        kept: Weights and buffers after the rounds that the job keeps, by number.
     """
 
     rounds: tuple[RoundResult, ...]
     state: Tensors
     seconds: float
+    kept: Mapping[int, Tensors] = field(default_factory=dict)

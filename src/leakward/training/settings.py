@@ -90,6 +90,7 @@ class Job:
         defense: Switched on at every client.
         federation: Rounds and strategy.
         seed: Of the first weights and of every random choice of clients and server.
+        kept: Rounds after which the weights are kept, beside those at the end.
     """
 
     data: DataSettings
@@ -98,6 +99,7 @@ class Job:
     defense: Defense
     federation: FederationSettings
     seed: int = 0
+    kept: tuple[int, ...] = ()
 
     def recipe_of(self, images: int) -> LocalTraining:
         """Return the recipe of a client with so many images; its ``batch_images`` are those agreed for a round.
