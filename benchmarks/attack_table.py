@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks import columns
 from leakward import __version__
+from leakward.report import markdown
 
 
 def head(plan: Mapping[str, Any], changes: Sequence[str], note: str) -> str:
@@ -32,14 +33,14 @@ def section(plan: Mapping[str, Any], column: Mapping[str, Any], folder: Path) ->
     updates = columns.tables(plan, column)["audit"]["victims"]
     cut = "".join(f" {key}: {value}." for key, value in column.get("steps", {}).items())
     about = f"{updates} updates. {columns.mean_image(summary)}" + (cut and f" Cut to fit:{cut}")
-    return "\n\n".join([about, columns.markdown(names, [entries(row) for row in rows])])
+    return "\n\n".join([about, markdown.table(names, [entries(row) for row in rows])])
 
 
 def entries(row: Mapping[str, Any]) -> list[str]:
     """Return the entries of one attack."""
     name = row["attack"] if row["server"] == "honest" else f"{row['attack']} (malicious server)"
     name += "" if row["status"] == "ok" else f": {row['status']}"
-    found = [columns.interval(row["metrics"].get(measure), form) for measure, (_, form) in columns.MEASURES.items()]
+    found = [markdown.interval(row["metrics"].get(measure), form) for measure, (_, form) in columns.MEASURES.items()]
     won = {member: row["members"].count(member) for member in row["members"]}
     return [name, *found, f"{row['seconds']:.0f}", ", ".join(f"{member} {count}" for member, count in won.items())]
 

@@ -110,21 +110,6 @@ def write(page: Path, parts: Sequence[str]) -> None:
     Console().print(f"page: {page}")
 
 
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table."""
-    return "\n".join([f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *(f"| {' | '.join(row)} |" for row in rows)])
-
-
-def interval(estimate: Mapping[str, float | None] | None, form: str) -> str:
-    """Return a mean with its interval."""
-    if estimate is None or estimate["mean"] is None:
-        return "none"
-    mean, low, high = (estimate[key] for key in ("mean", "low", "high"))
-    if low is None or high is None:
-        return form.format(mean)
-    return f"{form.format(mean)} ({form.format(low)} to {form.format(high)})"
-
-
 def mean_image(summary: Summary) -> str:
     """Return how well the guess that needs no attack does."""
     mean = summary["controls"]["negative"]["mean_image"]

@@ -11,6 +11,7 @@ from scipy.stats import binomtest
 
 from benchmarks import columns
 from leakward import __version__
+from leakward.report import markdown
 
 LEVELS = ("unaware", "aware")
 CHANCE, SURE = 1 / 256, 0.05
@@ -42,14 +43,14 @@ def section(plan: Mapping[str, Any], column: Mapping[str, Any], folder: Path) ->
     measured = [f"{words}, {level}" for level in LEVELS for words, _ in columns.MEASURES.values()]
     names = ["defence", *measured, "accuracy", "F1", "epsilon", ""]
     rows = [entries(row) for row in summary["defenses"]]
-    return "\n\n".join([about, columns.markdown(names, rows)])
+    return "\n\n".join([about, markdown.table(names, rows)])
 
 
 def entries(row: Mapping[str, Any]) -> list[str]:
     """Return the entries of one defence."""
     levels = row["levels"]
     found = [
-        columns.interval(levels.get(level, {}).get(measure), form)
+        markdown.interval(levels.get(level, {}).get(measure), form)
         for level in LEVELS
         for measure, (_, form) in columns.MEASURES.items()
     ]

@@ -13,6 +13,7 @@ import torch
 from benchmarks import columns
 from leakward import __version__
 from leakward.metrics import METRICS, Summary, summarise
+from leakward.report import markdown
 
 LEVELS = ("unaware", "aware")
 
@@ -38,7 +39,7 @@ def section(plan: Mapping[str, Any], column: Mapping[str, Any], folder: Path) ->
     attacks, defenses = (list(dict.fromkeys(pair[place] for pair in pairs)) for place in (0, 1))
     rows = [[d, *(entry(*pairs[a, d]) if (a, d) in pairs else "" for a in attacks)] for d in defenses]
     about = f"{updates} updates. {columns.mean_image(columns.read_summary(folder))} {count(pairs.values())}"
-    return "\n\n".join([about, columns.markdown(["defence", *attacks], rows)])
+    return "\n\n".join([about, markdown.table(["defence", *attacks], rows)])
 
 
 Pair = tuple[float, float, Summary]
@@ -65,7 +66,7 @@ def pair(values: pd.DataFrame, updates: int) -> Pair:
 
 def entry(unaware: float, aware: float, higher: Summary) -> str:
     """Return one entry."""
-    words = columns.interval(vars(higher), "{:+.2f}")
+    words = markdown.interval(higher, "{:+.2f}")
     return f"{unaware:.0%}, {aware:.0%}; " + (f"**{words}**" if weaker(higher) else words)
 
 

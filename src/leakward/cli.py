@@ -3,7 +3,7 @@
 import os
 import sys
 import tomllib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, cast, get_args
@@ -138,6 +138,30 @@ def report(
 
 
 @app.command()
+def reproduce(
+    paper: Annotated[str, typer.Argument(help="learnable-perturbation.")],
+    scale: Annotated[str, typer.Option(help="quick: minutes; cpu: about 90 minutes; paper: for a GPU.")] = "cpu",
+    folder: Annotated[Path, typer.Option("--out", help="Where the audits are kept.")] = Path("runs/reproduce"),
+    pages: Annotated[Path | None, typer.Option(help="Where the page goes; beside the audits if left out.")] = None,
+    page_only: Annotated[bool, typer.Option(help="Write the page again from the tables that are there.")] = False,
+    device: Device = "cpu",
+) -> None:
+    """Run the experiments of a paper again, and write a page with its figures and ours."""
+    from leakward.reproduce import PAPERS, Scale, write_page
+    from leakward.reproduce import reproduce as run
+
+    chosen = _one_of(paper, PAPERS, "PAPER")
+    size = cast(Scale, _one_of(scale, get_args(Scale), "--scale"))
+    pages = folder / f"{paper}-{scale}" if pages is None else pages
+    if page_only:
+        page = write_page(PAPERS[chosen], size, pages)
+    else:
+        with _progress(f"stopped; the same command goes on from {folder}") as progress:
+            page = run(PAPERS[chosen], size, folder, pages, device=device, progress=progress)
+    out.print(f"page: {page}", soft_wrap=True)
+
+
+@app.command()
 def recommend(
     run: Annotated[Path, typer.Argument(help="Run folder of an audit.")],
     max_leak: Annotated[float, typer.Option(help="Largest share of images that may be identified, 0 to 1.")],
@@ -223,6 +247,13 @@ def prior_train(
     out.print(f"held-out images: {quality.held_out_psnr:.1f} dB; the mean image: {quality.mean_image_psnr:.1f} dB")
     out.print(f"samples are {quality.spread:.2f} times as varied as the images")
     out.print(f"prior: {file}", soft_wrap=True)
+
+
+def _one_of(given: str, allowed: Iterable[str], place: str) -> str:
+    """Return what was given, if it is allowed."""
+    if given not in allowed:
+        raise typer.BadParameter(f"expected one of {', '.join(allowed)}, got {given!r}", param_hint=place)
+    return given
 
 
 def _demands(attack: Any) -> str:

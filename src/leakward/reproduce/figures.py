@@ -1,0 +1,92 @@
+"""Figures of a page that is kept in a repository: equal tables, equal files."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from leakward.errors import LeakwardError
+from leakward.metrics import Summary
+from leakward.report.run import read_run
+
+PICTURES = "pictures.png"
+SHOWN = 8
+"""Images of a row."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting.
+
+    Attributes:
+        family: By which it is coloured.
+        level: Of the attacker; only those who know the defence are drawn filled.
+        x: With its interval.
+        y: Likewise.
+    """
+
+    family: str
+    level: str
+    x: Summary
+    y: Summary
+
+
+def scatter(points: Sequence[Point], x: str, y: str, title: str, path: Path) -> None:
+    """Write one point with bars for every setting, as SVG.
+
+    Raises:
+        LeakwardError: If Matplotlib is not installed.
+    """
+    if find_spec("matplotlib") is None:
+        raise LeakwardError("figures: expected Matplotlib, which is not installed; install leakward[reproduce]")
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    axes: Any = figure.add_subplot()
+    colours = {family: f"C{place}" for place, family in enumerate(dict.fromkeys(point.family for point in points))}
+    for family, level in dict.fromkeys((point.family, point.level) for point in points):
+        own = [point for point in points if (point.family, point.level) == (family, level)]
+        values = [[point.x.mean for point in own], [point.y.mean for point in own]]
+        axes.errorbar(*values, xerr=_bars([p.x for p in own]), yerr=_bars([p.y for p in own]), fmt="o", capsize=2,
+            color=colours[family], mfc=colours[family] if level == "aware" else "white", label=f"{family}, {level}",
+        )  # fmt: skip
+    axes.set(xlabel=x, ylabel=y, title=title)
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside right upper", fontsize="small")
+    with rc_context({"svg.hashsalt": "leakward", "svg.fonttype": "none"}):
+        figure.savefig(path, metadata={"Date": None})
+
+
+def pictures(run: Path, attack: str, path: Path) -> None:
+    """Write the images of one update, and below them what was recovered of them with every defence, as PNG.
+
+    Args:
+        run: Folder of a finished audit.
+        attack: Whose reconstructions; of the last cells, those of the trained network.
+        path: Of the picture.
+    """
+    read = read_run(run)
+    updates = int(read.plan.plan["audit"]["victims"])
+    cells = [cell for cell in read.summary.cells if cell.attack.startswith(attack) and cell.knowledge == "aware"]
+    last = max((cell.after_rounds for cell in cells), default=0)
+    found = [read.pictures(cell.id) for cell in cells if cell.after_rounds == last]
+    rows = [one.reconstructions[::updates][:SHOWN] for one in found if one is not None]
+    originals = [one.originals[::updates][:SHOWN] for one in found[:1] if one is not None]
+    if rows:
+        grid = np.concatenate([np.concatenate(list(row), axis=2) for row in [*originals, *rows]], axis=1)
+        Image.fromarray(np.moveaxis(grid, 0, 2).squeeze()).save(path)
+
+
+def _bars(values: Sequence[Summary]) -> list[list[float]] | None:
+    """Return the lengths of the bars below and above; none where nothing is known of their ends."""
+    if any(value.low is None or value.high is None for value in values):
+        return None
+    return [
+        [value.mean - (value.low or 0.0) for value in values],
+        [(value.high or 0.0) - value.mean for value in values],
+    ]

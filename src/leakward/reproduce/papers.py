@@ -1,0 +1,8 @@
+"""The papers that can be reproduced, by name."""
+
+from collections.abc import Mapping
+
+from leakward.reproduce.learnable_perturbation import LearnablePerturbationPaper
+from leakward.reproduce.paper import Paper
+
+PAPERS: Mapping[str, Paper] = {paper.name: paper for paper in (LearnablePerturbationPaper(),)}
