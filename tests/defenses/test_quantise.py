@@ -2,11 +2,13 @@ import pytest
 import torch
 from torch.func import grad
 
+from leakward.attacks import GaussianPrior
 from leakward.defenses import Quantise
 from leakward.defenses.laplacian_noise import standard_laplace
-from leakward.defenses.quantise import posterior
+from leakward.federated import LocalTraining, run_round
 from leakward.tape import Tape
-from leakward.types import generator
+from leakward.threat import ThreatModel, observe
+from leakward.types import Batch, generator
 
 
 def quantise(value, levels, seed=0):
@@ -42,20 +44,41 @@ def test_its_derivative_is_one():
 
 
 @pytest.mark.parametrize("levels", [1, 7, 100])
-def test_the_attacker_comes_closer_by_as_much_as_the_trust_says(levels):
+def test_the_attacker_knows_how_much_noise_there_is(levels):
     value = standard_laplace(torch.rand(40_000, generator=generator(2)))
     sent = quantise(value, levels)
-    found = Quantise(levels).evidence({"v": sent}, 1)
-    error = (found.message["v"] - value).square().mean()
-    assert error < (sent - value).square().mean()
-    assert float(error / value.var()) == pytest.approx(float(1 - found.weight["v"].mean()), abs=0.02)
+    assert float(Quantise(levels).noise(sent)) == pytest.approx(float((sent - value).square().mean()), rel=0.02)
+    assert float(Quantise(levels).noise(torch.zeros(5))) == 0.0
 
 
-def test_a_coarse_scale_tells_signs_and_a_fine_one_everything():
-    mean, trust = posterior(levels=1, spread=0.01, like=torch.zeros(1))
-    # p ~ v exp(-sqrt(2) v / t) has mean sqrt(2) t and variance t^2;  p ~ exp(-sqrt(2) |v| / t) is what was known before
-    assert float(mean[1]) == pytest.approx(2**0.5 * 0.01, rel=0.05)
-    assert float(trust[0]) == pytest.approx(0, abs=0.05)
-    fine, sure = posterior(levels=100, spread=50.0, like=torch.zeros(1))
-    torch.testing.assert_close(fine[1:], torch.arange(1.0, 101), rtol=0, atol=0.02)
-    assert (sure > 0.999).all()
+def test_trust_falls_as_noise_rises():
+    parts = {"small": torch.randn(200, generator=generator(3)), "large": torch.randn(4000, generator=generator(4))}
+    message = {name: quantise(value, 7) for name, value in parts.items()} | {"silent": torch.zeros(3)}
+    found, noise = Quantise(7).evidence(message, 1), {name: Quantise(7).noise(value) for name, value in message.items()}
+    assert all(torch.equal(found.message[name], value) for name, value in message.items())
+    torch.testing.assert_close(found.weight["large"], (noise["small"] / noise["large"]).expand(4000))
+    assert found.weight["small"].eq(1).all()
+    assert found.weight["silent"].eq(1).all()
+
+
+def test_what_lies_on_the_scale_is_exact():
+    message = {
+        "exact": torch.tensor([3.0, -4.0]) / 5 * 7,
+        "rounded": quantise(torch.randn(50, generator=generator(5)), 7),
+    }
+    weight = Quantise(7).evidence({"exact": torch.tensor([7.0, 0.0]), "rounded": message["rounded"]}, 1).weight
+    assert weight["exact"].eq(1).all()
+    assert weight["rounded"].eq(1).all(), "the only tensor with noise is the standard of the others"
+
+
+def test_the_attacker_who_knows_of_it_recovers_more(lenet):
+    public = Batch(torch.rand(64, 3, 12, 12, generator=generator(6)), torch.arange(64) % 4)
+    error = dict.fromkeys(("unaware", "aware"), 0.0)
+    for number in range(4):
+        batch = Batch(lenet.images[number : number + 1], lenet.labels[number : number + 1])
+        sent = run_round(lenet.task, lenet.state, batch, LocalTraining(), Quantise(7), generator(number))
+        for knowledge in error:
+            seen = observe(sent, ThreatModel(knowledge, labels=True, public=True), public)
+            [found] = GaussianPrior(60).recover([seen], generator(1))
+            error[knowledge] += float((found.images - batch.images).square().mean())
+    assert error["aware"] < error["unaware"]

@@ -13,7 +13,7 @@ and b is the expected number of a step; what that proves over all steps and roun
 and computed in ``accounting``. The unit is one image. A round that an audit attacks has the images that it is given,
 and takes b to be their number.
 
-An attacker who knows of it replays the clipping without noise, and shrinks what the noise explains in each tensor.
+An attacker who knows of it replays the clipping without noise, and trusts each tensor by what the noise leaves.
 
 What differs from Opacus: no 1e-6 is added to the norm, so that a gradient shorter than C stays exactly what it is.
 """
@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from leakward.defenses.accounting import check_exposure, gaussian_guarantee
-from leakward.defenses.vectors import clip, shrink
+from leakward.defenses.vectors import clip, trust_signal
 from leakward.federated import Defense, Evidence, Guarantee, LocalTraining
 from leakward.federated.defense import SINGLE_GRADIENT
 from leakward.fields import check, not_negative, positive
@@ -77,12 +77,12 @@ class DPSGD(Defense):
         return replace(self, noise_multiplier=0.0)
 
     def evidence(self, message: Tensors, images: int, recipe: LocalTraining = SINGLE_GRADIENT) -> Evidence:
-        """Shrink what the noise explains, as far as the recipe carries it into the message.
+        """Trust what the noise does not explain, as far as the recipe carries it into the message.
 
         Plain local steps add the noise of each step up; what Adam makes of it has no such form, and is trusted as it
         is.
         """
-        return shrink(message, (self.noise_multiplier * self.max_grad_norm) ** 2 * noise_power(recipe, images))
+        return trust_signal(message, (self.noise_multiplier * self.max_grad_norm) ** 2 * noise_power(recipe, images))
 
     def _noisy(self, total: Tensor, tape: Tape) -> Tensor:
         if self.noise_multiplier == 0:

@@ -9,15 +9,16 @@
 It carries no differential-privacy guarantee: the message is not bounded, so no amount of noise is enough; see
 ``dp-sgd``.
 
-An attacker who knows of it shrinks every tensor by the share of its energy that the noise explains
-(``vectors.shrink``) and replays the undefended client: averaging a replay over noise of mean zero gives just that.
+An attacker who knows of it trusts every tensor by the share of its energy that the noise does not explain
+(``vectors.trust_signal``) and replays the undefended client: averaging a replay over noise of mean zero gives just
+that.
 
 What differs from published code: 0.01 is what GGL's and GIFD's scripts use; others go from 0.0025 to 0.1.
 """
 
 from dataclasses import dataclass
 
-from leakward.defenses.vectors import shrink
+from leakward.defenses.vectors import trust_signal
 from leakward.federated import Defense, Evidence, LocalTraining, NoDefense
 from leakward.federated.defense import SINGLE_GRADIENT
 from leakward.fields import check, not_negative
@@ -48,6 +49,6 @@ class GaussianNoise(Defense):
         return NoDefense()
 
     def evidence(self, message: Tensors, images: int, recipe: LocalTraining = SINGLE_GRADIENT) -> Evidence:
-        """Shrink what the known noise explains."""
+        """Trust what the known noise does not explain."""
         del images, recipe
-        return shrink(message, self.std**2)
+        return trust_signal(message, self.std**2)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from leakward.defenses.vectors import shrink
+from leakward.defenses.vectors import trust_signal
 from leakward.federated import Defense, Evidence, LocalTraining, NoDefense
 from leakward.federated.defense import SINGLE_GRADIENT
 from leakward.fields import check, not_negative
@@ -54,9 +54,9 @@ class LaplacianNoise(Defense):
         return NoDefense()
 
     def evidence(self, message: Tensors, images: int, recipe: LocalTraining = SINGLE_GRADIENT) -> Evidence:
-        """Shrink what the known noise explains."""
+        """Trust what the known noise does not explain."""
         del images, recipe
-        return shrink(message, 2 * self.scale**2)
+        return trust_signal(message, 2 * self.scale**2)
 
 
 def standard_laplace(uniform: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

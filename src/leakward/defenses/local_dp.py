@@ -15,7 +15,7 @@ round says nothing of an image that is in none of its steps. Per client, where a
 round counts, which is ``guarantee`` at the rate 1. That a server draws a client only now and then makes neither
 smaller, because the server that is guarded against knows whom it drew.
 
-An attacker who knows of it replays the clipping without noise, and shrinks what the noise explains in each tensor.
+An attacker who knows of it replays the clipping without noise, and trusts each tensor by what the noise leaves.
 
 What differs from the paper: they clip the weights, here it is their change; they derive the noise from epsilon, here it
 is given; their sensitivity is smaller by the number of images, as if trained weights were an average over images.
@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 from leakward.defenses.accounting import message_guarantee
 from leakward.defenses.clipping import Clipping
-from leakward.defenses.vectors import clip, shrink
+from leakward.defenses.vectors import clip, trust_signal
 from leakward.federated import Defense, Evidence, Guarantee, LocalTraining
 from leakward.federated.defense import SINGLE_GRADIENT
 from leakward.fields import check, not_negative, positive
@@ -68,6 +68,6 @@ class LocalDP(Defense):
         return Clipping(self.max_norm)
 
     def evidence(self, message: Tensors, images: int, recipe: LocalTraining = SINGLE_GRADIENT) -> Evidence:
-        """Shrink what the known noise explains."""
+        """Trust what the known noise does not explain."""
         del images, recipe
-        return shrink(message, (self.noise_multiplier * self.max_norm) ** 2)
+        return trust_signal(message, (self.noise_multiplier * self.max_norm) ** 2)

@@ -8,14 +8,16 @@
 
 v is one tensor of the message. On average, Q(v) is v, and no entry is off by more than ||v|| / s.
 
-An attacker who knows of it replays the undefended client, which is what Q sends on average, and takes for every entry
-the mean of what it may have been: ||v|| / s is the smallest entry that is not zero, so that ||v||, and with it the
-spread t = ||v|| / sqrt(n) of the n entries, are known, and
+An attacker who knows of it replays the undefended client, which is what Q sends on average, takes the message as it is,
+and trusts each tensor by how little noise its rounding made. That is known: ||v|| / s is the smallest entry that is not
+zero, the squares of a_i add up to s^2, and rounding adds its own power to those of k_i, so that a tensor of n entries
+has
 
-    p(v_i | k_i) ~ (1 - | |v_i| s / ||v|| - k_i |)_+ exp(-sqrt(2) |v_i| / t).
+    t_l = (||v|| / s)^2 (sum_i k_i^2 - s^2) / n     noise per entry, and     min_l t_l / t_l     is the trust in it.
 
-The trust in an entry is the share of its variance t^2 that k_i explains: next to 0 for what a coarse scale rounds to 0,
-next to 1 on a fine one.
+The mean of what an entry may have been comes closer to it than the entry as sent. Matching that mean recovered less
+(BloodMNIST, LeNet, 12 images: SSIM 0.27 against 0.52): a candidate's message is compared with it as if it were
+unbiased.
 
 What differs from the paper: each tensor has a scale of its own, where they also cut tensors into buckets; what the
 message costs on the wire is not simulated. The derivative of Q is taken to be 1 (straight through), so that the client
@@ -34,9 +36,6 @@ from leakward.federated.defense import SINGLE_GRADIENT
 from leakward.fields import check, whole
 from leakward.tape import Tape
 from leakward.types import Tensors
-
-GRID = 256
-"""Points in the integral over what an entry may have been."""
 
 
 @dataclass(frozen=True)
@@ -63,37 +62,25 @@ class Quantise(Defense):
         return NoDefense()
 
     def evidence(self, message: Tensors, images: int, recipe: LocalTraining = SINGLE_GRADIENT) -> Evidence:
-        """Take the mean of what may have been rounded, and trust it as far as that is known."""
+        """Take the message as it is, and trust each tensor by how little noise its rounding made."""
         del images, recipe
-        found = {name: self._known(value) for name, value in message.items()}
-        return Evidence({n: mean for n, (mean, _) in found.items()}, {n: trust for n, (_, trust) in found.items()})
+        noise = {name: self.noise(value) for name, value in message.items()}
+        powers = torch.stack([*noise.values()])
+        least = torch.where(powers > 0, powers, torch.inf).min()
+        trust = {
+            n: torch.where(power > 0, least / torch.where(power > 0, power, 1.0), 1.0) for n, power in noise.items()
+        }
+        return Evidence(message, {name: trust[name].expand_as(value) for name, value in message.items()})
+
+    def noise(self, value: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
+        """Return the mean square of what rounding added to each entry of a tensor, as far as the tensor tells."""
+        unit = torch.where(value != 0, value.abs(), torch.inf).min()
+        levels = torch.where(value.any(), value / unit, 0.0)
+        power = (levels.square().sum() - self.levels**2).clamp_min(0) / value.numel()
+        return torch.where(value.any(), unit, 0.0) ** 2 * power
 
     def _rounded(self, value: Tensor, tape: Tape) -> Tensor:
         norm = value.square().sum().sqrt()
         steps = self.levels * value.abs() / torch.where(norm > 0, norm, 1.0)
         up = tape.uniform(tuple(value.shape), value) < steps - steps.floor()
         return value.sign() * norm * (steps.floor() + up) / self.levels
-
-    def _known(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        silent = ~value.any()
-        unit = torch.where(silent, 1.0, torch.where(value != 0, value.abs(), torch.inf).min())
-        mean, trust = posterior(self.levels, self.levels / value.numel() ** 0.5, value)
-        level = (value.abs() / unit).round().long().clamp(max=self.levels)
-        return value.sign() * unit * mean[level], torch.where(silent, 1.0, trust[level])
-
-
-def posterior(levels: int, spread: float, like: Tensor) -> tuple[Float[Tensor, " k"], Float[Tensor, " k"]]:
-    """Return for every level the mean size of what was rounded to it, in units, and the share of variance explained.
-
-    Args:
-        levels: The highest.
-        spread: Standard deviation of the entries, in units.
-        like: For dtype and device.
-    """
-    level = torch.arange(levels + 1, dtype=like.dtype, device=like.device)[:, None]
-    offset = (torch.arange(GRID, dtype=like.dtype, device=like.device) + 0.5) * 2 / GRID - 1
-    size = level + offset
-    density = ((1 - offset.abs()).log() - 2**0.5 * size / spread).where(size > 0, -torch.inf).softmax(1)
-    mean, power = (density * size).sum(1), (density * size**2).sum(1)
-    known = torch.where(level[:, 0] > 0, mean**2, 0.0)  # what was rounded to 0 had either sign
-    return mean, (1 - (power - known) / spread**2).clamp(0, 1)

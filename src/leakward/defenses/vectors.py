@@ -47,23 +47,21 @@ def trust_nonzero(message: Tensors) -> Evidence:
     return Evidence(message, {name: (value != 0).to(value.dtype) for name, value in message.items()})
 
 
-def shrink(message: Tensors, variance: float) -> Evidence:
-    """Estimate a message from a copy with independent noise of known ``variance`` per entry, tensor by tensor.
+def trust_signal(message: Tensors, variance: float) -> Evidence:
+    """Take a message with independent noise of known ``variance`` per entry as it is, and trust what is louder.
 
-    A tensor of n entries is multiplied by ``max(0, 1 - n variance / ||message||^2)``: the Wiener filter whose signal
-    power is measured on the tensor itself, which for many entries is the positive-part estimator of James and Stein
-    1961. The same number is the trust in it, so that a tensor of nothing but noise counts for next to nothing.
+    The trust in a tensor of n entries is ``max(0, 1 - n variance / ||message||^2)``, the share of its power that noise
+    does not explain, so that a tensor of nothing but noise counts for next to nothing. Multiplying the message by it,
+    as the estimator of James and Stein 1961 does, brings it closer to the one without noise, but what a candidate sends
+    is matched to it as if it were unbiased: on BloodMNIST and LeNet that recovered less.
     """
-    if variance == 0:
-        return Evidence(message, {name: torch.ones_like(value) for name, value in message.items()})
-    keep = {name: _signal_share(value, variance) for name, value in message.items()}
-    return Evidence(
-        {name: keep[name] * value for name, value in message.items()},
-        {name: keep[name] * torch.ones_like(value) for name, value in message.items()},
-    )
+    share = {name: _signal_share(value, variance) for name, value in message.items()}
+    return Evidence(message, {name: share[name] * torch.ones_like(value) for name, value in message.items()})
 
 
 def _signal_share(value: Tensor, variance: float) -> Tensor:
+    if variance == 0:
+        return torch.ones_like(value.sum())
     power = value.square().sum()
     noise = value.numel() * variance
     louder = power > noise
