@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from leakward.defenses import FlowerAdaptiveClipping, FlowerFixedClipping, FlowerLocalDP
 from leakward.defenses.accounting import gaussian_guarantee
 from leakward.errors import DefenseError
-from leakward.federated import Reply, Sample, client_round
+from leakward.federated import Sample, client_round
 from leakward.tape import Tape
 from leakward.types import generator
 
@@ -107,18 +107,12 @@ def test_the_attacker_replays_the_same_clipping(batchnorm, counters, recipe):
         assert_close(replayed.buffers[name], value, rtol=1e-3, atol=1e-6)
 
 
-def test_the_noise_has_the_size_that_the_attacker_takes_it_to_have(lenet):
+def test_the_noise_has_the_size_that_the_settings_ask_for(lenet):
     defense = FlowerLocalDP(clipping_norm=1e-4, sensitivity=1.0, epsilon=2.0, delta=1e-5)
     sent = send(lenet, defense, GRADIENT)
     noise = torch.cat([value.flatten() for value in sent.tensors.values()])
     assert defense.std == pytest.approx(4.8448 / 2, rel=1e-4)
     assert float(noise.std()) == pytest.approx(defense.std / 0.1, rel=0.05)
-    seen = Reply(lenet.state, sent.tensors, {}, 4, GRADIENT)
-    trust = torch.cat([value.flatten() for value in defense.interpret(seen).weight.values()])
-    assert trust.mean() < 0.2
-    louder = {name: 100 * value for name, value in sent.tensors.items()}
-    trust = defense.interpret(Reply(lenet.state, louder, {}, 4, GRADIENT)).weight
-    assert min(float(value.min()) for value in trust.values()) > 0.9
 
 
 def test_what_is_proven_follows_from_the_noise_and_not_from_the_epsilon_that_is_claimed():

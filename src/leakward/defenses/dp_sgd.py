@@ -13,7 +13,7 @@ and b is the expected number of a step; what that proves over all steps and roun
 and computed in ``accounting``. The unit is one image. A round that an audit attacks has the images that it is given,
 and takes b to be their number.
 
-An attacker who knows of it replays the clipping without noise, and trusts each tensor by what the noise leaves.
+An attacker who knows of it replays the clipping without noise, and matches the message as it is.
 
 What differs from Opacus: no 1e-6 is added to the norm, so that a gradient shorter than C stays exactly what it is.
 """
@@ -25,9 +25,8 @@ from torch import Tensor
 from torch.func import vmap
 
 from leakward.defenses.accounting import check_exposure, gaussian_guarantee
-from leakward.defenses.vectors import clip, trust_signal
-from leakward.federated import Defense, Evidence, Guarantee, LocalTraining
-from leakward.federated.defense import SINGLE_GRADIENT
+from leakward.defenses.vectors import clip
+from leakward.federated import Defense, Guarantee
 from leakward.fields import check, not_negative, positive
 from leakward.tape import Tape
 from leakward.types import Tensors
@@ -76,27 +75,7 @@ class DPSGD(Defense):
         """Replay the clipping."""
         return replace(self, noise_multiplier=0.0)
 
-    def evidence(self, message: Tensors, images: int, recipe: LocalTraining = SINGLE_GRADIENT) -> Evidence:
-        """Trust what the noise does not explain, as far as the recipe carries it into the message.
-
-        Plain local steps add the noise of each step up; what Adam makes of it has no such form, and is trusted as it
-        is.
-        """
-        return trust_signal(message, (self.noise_multiplier * self.max_grad_norm) ** 2 * noise_power(recipe, images))
-
     def _noisy(self, total: Tensor, tape: Tape) -> Tensor:
         if self.noise_multiplier == 0:
             return total
         return total + self.noise_multiplier * self.max_grad_norm * tape.normal(tuple(total.shape), total)
-
-
-def noise_power(recipe: LocalTraining, images: int) -> float:
-    """Return the variance of a message per unit variance of noise on each step's summed gradient.
-
-    With a step of weight w_t (``LocalTraining.step_weights``) on b_t images it is ``sum_t (w_t / b_t)^2``: the
-    curvature of the loss is left out. 0 for Adam.
-    """
-    if recipe.share == "update" and recipe.optimizer == "adam":
-        return 0.0
-    weights, sizes = recipe.step_weights(images), recipe.step_sizes(images)
-    return sum((weight / size) ** 2 for weight, size in zip(weights, sizes, strict=True))

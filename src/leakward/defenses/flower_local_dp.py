@@ -21,8 +21,7 @@ S >= 2 C and epsilon <= 1, and adds up over rounds.
 
 What is sent is computed by Flower itself, which draws from NumPy's global generator, set from the client's tape.
 
-An attacker who knows of it replays the clipping, and trusts every tensor by the share of its energy that the noise
-does not explain.
+An attacker who knows of it replays the clipping, and matches the message as it is.
 """
 
 import math
@@ -33,8 +32,7 @@ from leakward.defenses.engines import flower
 from leakward.defenses.engines.operator import draw_seed, require
 from leakward.defenses.engines.replies import through
 from leakward.defenses.engines.surrogates import WholeClipping
-from leakward.defenses.vectors import trust_signal
-from leakward.federated import Defense, Evidence, Guarantee, Reply
+from leakward.federated import Defense, Guarantee, Reply
 from leakward.fields import check, not_negative, positive
 from leakward.tape import Tape
 from leakward.types import Tensors
@@ -95,7 +93,3 @@ class FlowerLocalDP(Defense):
     def replay(self) -> Defense:
         """Replay the clipping."""
         return WholeClipping(self.clipping_norm, self.counters)
-
-    def interpret(self, seen: Reply, clients: int = 1) -> Evidence:
-        """Trust what the known noise does not explain, which is a mean over the clients."""
-        return trust_signal(seen.message, (self.std / seen.rate) ** 2 / clients)

@@ -18,9 +18,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from leakward.defenses.vectors import trust_signal
-from leakward.federated import Defense, Evidence, LocalTraining, NoDefense
-from leakward.federated.defense import SINGLE_GRADIENT
+from leakward.federated import Defense, NoDefense
 from leakward.fields import check, not_negative
 from leakward.tape import Tape
 from leakward.types import Tensors
@@ -52,11 +50,6 @@ class LaplacianNoise(Defense):
     def replay(self) -> Defense:
         """Replay the undefended client, which is what the noisy one sends on average."""
         return NoDefense()
-
-    def evidence(self, message: Tensors, images: int, recipe: LocalTraining = SINGLE_GRADIENT) -> Evidence:
-        """Trust what the known noise does not explain."""
-        del images, recipe
-        return trust_signal(message, 2 * self.scale**2)
 
 
 def standard_laplace(uniform: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

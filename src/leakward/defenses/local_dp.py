@@ -15,7 +15,7 @@ round says nothing of an image that is in none of its steps. Per client, where a
 round counts, which is ``guarantee`` at the rate 1. That a server draws a client only now and then makes neither
 smaller, because the server that is guarded against knows whom it drew.
 
-An attacker who knows of it replays the clipping without noise, and trusts each tensor by what the noise leaves.
+An attacker who knows of it replays the clipping without noise, and matches the message as it is.
 
 What differs from the paper: they clip the weights, here it is their change; they derive the noise from epsilon, here it
 is given; their sensitivity is smaller by the number of images, as if trained weights were an average over images.
@@ -25,9 +25,8 @@ from dataclasses import dataclass
 
 from leakward.defenses.accounting import message_guarantee
 from leakward.defenses.clipping import Clipping
-from leakward.defenses.vectors import clip, trust_signal
-from leakward.federated import Defense, Evidence, Guarantee, LocalTraining
-from leakward.federated.defense import SINGLE_GRADIENT
+from leakward.defenses.vectors import clip
+from leakward.federated import Defense, Guarantee
 from leakward.fields import check, not_negative, positive
 from leakward.tape import Tape
 from leakward.types import Tensors
@@ -66,8 +65,3 @@ class LocalDP(Defense):
     def replay(self) -> Defense:
         """Replay the clipping."""
         return Clipping(self.max_norm)
-
-    def evidence(self, message: Tensors, images: int, recipe: LocalTraining = SINGLE_GRADIENT) -> Evidence:
-        """Trust what the known noise does not explain."""
-        del images, recipe
-        return trust_signal(message, (self.noise_multiplier * self.max_norm) ** 2)

@@ -45,24 +45,3 @@ def straight_through(value: Float[Tensor, "*shape"], source: Float[Tensor, "*sha
 def trust_nonzero(message: Tensors) -> Evidence:
     """Take a message as it is, and trust the entries that were sent: those that are not zero."""
     return Evidence(message, {name: (value != 0).to(value.dtype) for name, value in message.items()})
-
-
-def trust_signal(message: Tensors, variance: float) -> Evidence:
-    """Take a message with independent noise of known ``variance`` per entry as it is, and trust what is louder.
-
-    The trust in a tensor of n entries is ``max(0, 1 - n variance / ||message||^2)``, the share of its power that noise
-    does not explain, so that a tensor of nothing but noise counts for next to nothing. Multiplying the message by it,
-    as the estimator of James and Stein 1961 does, brings it closer to the one without noise, but what a candidate sends
-    is matched to it as if it were unbiased: on BloodMNIST and LeNet that recovered less.
-    """
-    share = {name: _signal_share(value, variance) for name, value in message.items()}
-    return Evidence(message, {name: share[name] * torch.ones_like(value) for name, value in message.items()})
-
-
-def _signal_share(value: Tensor, variance: float) -> Tensor:
-    if variance == 0:
-        return torch.ones_like(value.sum())
-    power = value.square().sum()
-    noise = value.numel() * variance
-    louder = power > noise
-    return torch.where(louder, 1 - noise / torch.where(louder, power, 1.0), 0.0)
