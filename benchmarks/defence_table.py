@@ -30,7 +30,8 @@ Accuracy and macro F1 are those of a federation of {data["clients"]} clients aft
 {federation["images"]} images each, unless a table says otherwise. That is short: the undefended row is what to compare
 with. Intervals are 95 % bootstrap intervals over updates. An image is identified if its reconstruction is nearer to it
 than to the other 255 images of the site. A defence *protects* from an attacker who identifies no more images than
-guessing would (binomial test at 5 %), which says nothing of what else a picture may show."""
+guessing would (binomial test at 5 %), whether he knows of it or not, which says nothing of what else a picture may
+show."""
 
 
 def section(plan: Mapping[str, Any], column: Mapping[str, Any], folder: Path) -> str:
@@ -70,7 +71,7 @@ def verdict(row: Mapping[str, Any]) -> str:
     if leaks["aware"]:
         alone = not leaks.get("unaware", True)
         return "protects only from the unaware" if alone else "does not protect"
-    return "protects" if not leaks.get("unaware") else "protects only from the aware: look closer"
+    return "does not protect: the unaware attacker does better" if leaks.get("unaware") else "protects"
 
 
 def leaked(row: Mapping[str, Any], level: str) -> bool:
