@@ -62,7 +62,7 @@ def test_a_threat_model_of_other_clients_is_refused():
 
 
 def test_noise_is_as_much_smaller_as_clients_come_together():
-    """The energy that an aware attacker leaves is that of the message without its noise, also in the mean of nine."""
+    """An attacker who knows of it matches the mean as it is."""
     task, state, batch = make(count=9)
     defense, recipe = GaussianNoise(std=0.1), LocalTraining()
     threat = ThreatModel(clients=9)
@@ -71,9 +71,7 @@ def test_noise_is_as_much_smaller_as_clients_come_together():
     name = max(clean, key=lambda key: clean[key].numel())
     noise = (seen.update.tensors[name] - clean[name]).std()
     assert_close(float(noise), 0.1 / 3, rtol=0.05, atol=0)
-    energy = clean[name].square().sum() / seen.update.tensors[name].square().sum()
-    kept = (seen.evidence().message[name] / seen.update.tensors[name]).mean()
-    assert_close(float(kept), float(energy), rtol=0.1, atol=0)
+    assert_close(seen.evidence().message[name], seen.update.tensors[name])
 
 
 def test_several_clients_are_attacked_by_replaying_all_of_them():
