@@ -1,5 +1,7 @@
 """Fishing: the batch shrinks to the images of one class."""
 
+from dataclasses import dataclass, replace
+
 import pytest
 import torch
 from grid import defenses
@@ -8,7 +10,8 @@ from leakward import registry
 from leakward.attacks import Fishing, InvertingGradients, Status
 from leakward.attacks.attack import NOT_APPLICABLE
 from leakward.attacks.fishing import PartOfBatch
-from leakward.federated import LocalTraining, NoDefense, Reply, client_update, run_round
+from leakward.federated import Defense, LocalTraining, NoDefense, Reply, client_update, run_round
+from leakward.federated.defense import SINGLE_GRADIENT
 from leakward.metrics import psnr
 from leakward.models import TaskSpec, build_task, initial_state
 from leakward.tape import Tape
@@ -48,6 +51,14 @@ def observation(task, state, batch, recipe=None, defense=None, knowledge="aware"
 def below(task, tensors):
     """Return the tensors of all layers but the last."""
     return {name: value for name, value in tensors.items() if name not in task.classifier}
+
+
+@dataclass(frozen=True)
+class PerImage(Defense):
+    """A defence whose evidence depends on how many images are behind the message."""
+
+    def evidence(self, message, images, recipe=SINGLE_GRADIENT):
+        return replace(super().evidence(message, images, recipe), message={n: v / images for n, v in message.items()})
 
 
 def one_of_class(target, count=4):
@@ -192,8 +203,7 @@ def test_defences_apply_to_the_planted_model(defense, knowledge):
 
 
 def test_a_defence_sees_the_whole_batch_in_a_part_of_it():
-    defense = registry.load("defenses", "dp-sgd")()
-    message = {"a": torch.randn(50, generator=generator(0))}
+    defense, message = PerImage(), {"a": torch.randn(50, generator=generator(0))}
     caught = Reply({}, message, {}, 1, LocalTraining())
     part, whole = PartOfBatch(defense, 8).interpret(caught), defense.evidence(message, 8)
     assert torch.equal(part.message["a"], whole.message["a"])
