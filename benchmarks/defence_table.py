@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scipy.stats import binomtest
-
 from benchmarks import columns
 from leakward import __version__
+from leakward.metrics.intervals import p_value_above_chance
 from leakward.report import markdown
 
 LEVELS = ("unaware", "aware")
@@ -78,7 +77,7 @@ def leaked(row: Mapping[str, Any], level: str) -> bool:
     """Return whether more images were identified than chance explains."""
     images = row["victims"]
     hits = round(row["levels"][level]["identified"]["mean"] * images)
-    return binomtest(hits, images, CHANCE, alternative="greater").pvalue < SURE
+    return p_value_above_chance(hits, images, CHANCE) < SURE
 
 
 def number(value: float | None) -> str:

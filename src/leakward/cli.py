@@ -190,10 +190,7 @@ def recommend(
 @app.command(name="list")
 def list_names(family: Annotated[str, typer.Argument(help="attacks, defenses, data, models or metrics.")]) -> None:
     """List what a plan can name."""
-    families = get_args(registry.Family)
-    if family not in families:
-        raise typer.BadParameter(f"expected one of {', '.join(families)}, got {family!r}", param_hint="family")
-    family = cast(registry.Family, family)
+    family = cast(registry.Family, _one_of(family, get_args(registry.Family), "family"))
     table = Table(Column("name", no_wrap=True), "what it is", box=None)
     for name in registry.names(family):
         found = registry.load(family, name)

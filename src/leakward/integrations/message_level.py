@@ -21,11 +21,12 @@ from leakward.types import Tensors
 
 SETTING = "leakward-defense"
 """Where engines keep the table of the defence: a key of their own configuration."""
-CLIENT_HOOKS = (
-    "install", "prepare", "on_task", "on_recipe", "start_private", "on_step", "on_objective", "on_example_gradients",
-    "on_gradient", "on_reply", "on_aggregate",
-)  # fmt: skip
-"""Hooks that an engine's hook for messages cannot honour."""
+CLIENT_HOOKS = tuple(
+    name
+    for name in vars(Defense)
+    if name != "on_update" and name.startswith(("on_", "install", "prepare", "start_private"))
+)
+"""Hooks that an engine's hook for messages cannot honour: all but the one on the message, those to come included."""
 BATCH_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 """How the names of BatchNorm's buffers end."""
 
@@ -78,11 +79,12 @@ def protect(defense: Defense, before: Tensors, after: Tensors, private: Tensors,
     """
     names = [name for name, value in after.items() if is_weight(name, value)]
     _require_comparable(before, after, names)
-    change = {name: before[name].to(after[name]) - after[name] for name in names}
+    start = {name: before[name].to(after[name]) for name in names}
+    change = {name: start[name] - after[name] for name in names}
     _require_finite(change, "the client's weights")
     message, private = defense.on_update(change, private, tape)
     _require_finite(message, "the defended message")
-    return after | {name: before[name].to(after[name]) - value for name, value in message.items()}, private
+    return after | {name: start[name] - value for name, value in message.items()}, private
 
 
 def secret_tape() -> Tape:

@@ -137,14 +137,11 @@ class LearnablePerturbationPaper(Paper):
         """Return tables III to V, figures 4 and 5, and the pictures."""
         found = {f"PSNR on {words} (tables III to V)": _psnr(results, name) for name, words in DATA.items()}
         found |= {f"Leakage and accuracy on {words}": _leakage(results, name) for name, words in DATA.items()}
-        for place, (title, metric, utility) in enumerate(
-            (
-                ("MSE against accuracy (figure 4)", "mse_normalised", True),
-                ("Accuracy on reconstructions against MSE (figure 5)", "mse_normalised", False),
-            ),
-            start=4,
+        for title, number in (
+            ("MSE against accuracy (figure 4)", 4),
+            ("Accuracy on reconstructions against MSE (figure 5)", 5),
         ):
-            found[title] = "\n\n".join(_figure(results, name, metric, utility, folder, place) for name in DATA)
+            found[title] = "\n\n".join(_figure(results, name, folder, number) for name in DATA)
         if (folder / figures.PICTURES).exists():
             rows = ", ".join(["the images", *results.defenses("bloodmnist")])
             found["Pictures (figures 2 and 3)"] = (
@@ -218,12 +215,13 @@ def _leakage(results: Results, part: str) -> str:
     return markdown.table(head, rows)
 
 
-def _figure(results: Results, part: str, metric: str, utility: bool, folder: Path, number: int) -> str:
-    last = results.times[-1]
+def _figure(results: Results, part: str, folder: Path, number: int) -> str:
+    """Draw figure 4, accuracy of training against MSE, or 5, accuracy on reconstructions against MSE."""
+    last, utility = results.times[-1], number == 4
     points: list[figures.Point] = []
     cells = [(d, level) for d in results.defenses(part) for level in (LEVELS if d != "none" else ("aware",))]
     for defense, level in cells:
-        x = _found(results, metric, part, defense, level, last)
+        x = _found(results, "mse_normalised", part, defense, level, last)
         if utility:
             accuracy = results.accuracy(part, defense)
             y = None if accuracy is None else Summary(accuracy, None, None, accuracy, 1)

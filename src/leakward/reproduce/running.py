@@ -7,7 +7,6 @@ from typing import Any
 
 from leakward import __version__
 from leakward.auditing import audit, make_plan
-from leakward.auditing.facts import device as device_named
 from leakward.auditing.facts import software
 from leakward.report import markdown
 from leakward.reproduce.paper import Claim, Paper, Scale
@@ -36,7 +35,6 @@ def reproduce(
     Raises:
         LeakwardError: If something is wrong that the user can mend; the message is one sentence.
     """
-    device_named(device)
     plans = {name: make_plan(tables) for name, tables in paper.parts(scale).items()}
     runs = {name: out / f"{paper.name}-{scale}" / name for name in plans}
     for place, (name, plan) in enumerate(plans.items()):
