@@ -58,17 +58,30 @@ def test_the_truth_is_likelier_than_another_image(threat, defense, victims):
     assert judged(judge, truth, observed[0].labels) < judged(judge, other, observed[0].labels)
 
 
-def test_under_noise_public_images_tell_an_image_from_one_that_fits_the_noise():
+def seen_under_noise(std):
+    """Return a batch of one image, and what an attacker who holds others sees of it."""
     data = load_data("phantom", size=16, count=200)
     task = build_task(TaskSpec("lenet", (3, 16, 16), 8, {"channels": 4}))
     batch, public = Batch(data.images[:1], data.labels[:1]), Batch(data.images[80:], data.labels[80:])
-    state, defense = initial_state(task, generator(1)), GaussianNoise(std=0.5)
+    state, defense = initial_state(task, generator(1)), GaussianNoise(std)
     round_ = run_round(task, state, batch, LocalTraining(), defense, generator(2))
-    seen = observe(round_, ThreatModel(labels=True, public=True), public)
+    return batch, observe(round_, ThreatModel(labels=True, public=True), public)
+
+
+def test_under_noise_public_images_tell_an_image_from_one_that_fits_the_noise():
+    batch, seen = seen_under_noise(0.5)
     fitting = InvertingGradients(200, total_variation=0.0).recover([seen], generator(0))[0].images
     alone, knowing = (Judge.of([one], generator(0)) for one in (replace(seen, public=None), seen))
     assert judged(alone, fitting, batch.labels) < judged(alone, batch.images, batch.labels)
     assert judged(knowing, fitting, batch.labels) > judged(knowing, batch.images, batch.labels)
+
+
+@pytest.mark.parametrize("std", [0.003, 0.005])
+def test_under_noise_an_answer_closer_to_the_mean_image_is_no_likelier_than_the_truth(std):
+    batch, seen = seen_under_noise(std)
+    smoother = (batch.images + seen.public.images.mean(0)) / 2
+    judge = Judge.of([seen], generator(0))
+    assert judged(judge, batch.images, batch.labels) < judged(judge, smoother, batch.labels)
 
 
 def test_local_steps_and_batches_are_attacked(victims):

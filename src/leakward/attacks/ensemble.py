@@ -5,12 +5,13 @@ every defence, and tuning one per case measures the patience of whoever tunes. S
 settings, and for each victim the answer is kept that the attacker finds most likely, given the message it saw and the
 public images it holds, if any:
 
-    log(1 - c^2) + (x - m)' C^-1 (x - m) / N,      c = <g(x), g> / (|g(x)| |g|)
+    log(1 - c^2) + max(d, (x - m)' C^-1 (x - m)) / N,      c = <g(x), g> / (|g(x)| |g|)
 
-the objective of gaussian_prior.py, in double precision, with the client replayed on draws that all answers share. m and
-C are mean and covariance of public images. N counts the entries of the message, or the pixels where these are fewer: a
-message is a function of them, and what a search leaves unexplained has no more freedom than that. The truth is never
-looked at.
+nearly the objective of gaussian_prior.py, in double precision, with the client replayed on draws that all answers
+share. m and C are mean and covariance of public images, d the number of pixel values of an answer, which is how
+unlikely images are on average: an average of images is likelier under that Gaussian than any image is, and explains
+less. N counts the entries of the message, or the pixels where these are fewer: a message is a function of them, and
+what a search leaves unexplained has no more freedom than that. The truth is never looked at.
 
 Members that compute their answer come first: where one explains the messages to single precision, the search is over.
 R-GAP is none of them, for what its least squares cost.

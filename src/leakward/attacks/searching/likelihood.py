@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from leakward.attacks.attack import Reconstruction
 from leakward.attacks.searching.matching import entries, unexplained
@@ -57,6 +59,9 @@ class Judge:
         message = self.victims.replay.message(images, found.labels, seen, self.draws)
         left = max(float(unexplained(message, target, weight)), EXPLAINED)
         freedom = min(float(entries(target, weight)), images.numel())
-        surprise = 0.0 if self.prior is None else float(self.prior.unlikeliness(images)) / freedom
-        value = left + surprise
+        value = left + self._surprise(images) / freedom
         return replace(found, objective=value if math.isfinite(value) else math.inf), left == EXPLAINED
+
+    def _surprise(self, images: Float[Tensor, "b c h w"]) -> float:
+        """Return how unlikely images are, but at least as much as typical images: nearer to the mean is no virtue."""
+        return 0.0 if self.prior is None else max(float(self.prior.unlikeliness(images)), float(images.numel()))
