@@ -21,6 +21,10 @@ class DefenseError(LeakwardError):
     """A defence cannot be applied; nothing undefended is returned in its place."""
 
 
+class DivergedError(LeakwardError):
+    """Training gave numbers that are not finite."""
+
+
 class CaptureError(LeakwardError):
     """A capture file is missing, broken, or its parts do not belong together."""
 

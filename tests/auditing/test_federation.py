@@ -158,6 +158,25 @@ def test_epsilon_is_computed_once_for_each_delta_and_trains_nothing_again(data, 
     assert len(engine) == 1
 
 
+def test_a_training_that_diverges_is_a_result_of_the_audit(data, tmp_path, engine):
+    noise = {"name": "gaussian-noise", "std": 1e38}
+    made = plan(data, defense=[noise])
+    from leakward.auditing import audit
+    from leakward.report import build_report
+
+    summary = json.loads((audit(made, tmp_path) / "summary.json").read_text())
+    good, bad = summary["defenses"]
+    assert (good["diverged"], bad["diverged"]) == (False, True)
+    assert good["accuracy"] is not None
+    assert bad["accuracy"] is None
+    rounds = pd.read_parquet(tmp_path / "utility.parquet")
+    assert rounds[rounds["defense"] != "none"]["accuracy"].isna().sum() == 1
+    trained = len(engine)
+    assert "diverged" in build_report(tmp_path).read_text()
+    audit(made, tmp_path)
+    assert len(engine) == trained
+
+
 def test_what_a_client_cannot_do_is_said_before_the_engine_starts(data, tmp_path, engine):
     from leakward.auditing import audit
     from leakward.auditing.federation import federate

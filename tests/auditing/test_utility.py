@@ -125,6 +125,14 @@ def test_epsilon_is_that_of_opacus(data, tmp_path):
     assert of.get_group("none").isna().all()
 
 
+def test_a_training_that_diverges_ends_with_its_last_finite_model(data):
+    plan, site = make(data, epochs=4, optimizer="sgd", learning_rate=1e30)
+    found = train(plan, site, NoDefense(), 0, silent)
+    assert found.diverged is not None
+    assert len(found.scores) == found.diverged - 1
+    assert all(torch.isfinite(value).all() for value in found.state.values())
+
+
 def test_at_most_so_many_images_are_trained_on(data):
     plan, site = make(data, epochs=1, batch_size=64, train_images=5)
     fractions = []

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from leakward.defenses import FlarePercentile, FlareSVT
 from leakward.defenses.engines.surrogates import clip_entries
-from leakward.errors import DefenseError
+from leakward.errors import DefenseError, DivergedError
 from leakward.federated import NoDefense, Reply
 from leakward.tape import Tape
 from leakward.types import generator
@@ -118,7 +118,7 @@ def test_a_choice_without_end_is_refused(lenet):
 @pytest.mark.parametrize("defense", [FlarePercentile, FlareSVT])
 def test_broken_weights_are_refused(lenet, defense):
     broken = lenet._replace(images=lenet.images * float("nan"))
-    with pytest.raises(DefenseError, match="expected the client's weights to be finite, got others in"):
+    with pytest.raises(DivergedError, match="expected the client's weights to be finite, got others in"):
         send(broken, defense(), GRADIENT)
 
 

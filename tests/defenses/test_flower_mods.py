@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from leakward.defenses import FlowerAdaptiveClipping, FlowerFixedClipping, FlowerLocalDP
 from leakward.defenses.accounting import gaussian_guarantee
-from leakward.errors import DefenseError
+from leakward.errors import DefenseError, DivergedError
 from leakward.federated import Sample, client_round
 from leakward.tape import Tape
 from leakward.types import generator
@@ -145,7 +145,7 @@ def test_weights_that_are_not_finite_are_refused_for_flower_would_not_clip_them(
     sent = fixed_clipping(before, {"a": np.full(3, 7.0, np.float32), "b": np.full(1, np.nan, np.float32)}, 1.0)
     assert (sent["a"] == 7.0).all()
     broken = batchnorm._replace(images=batchnorm.images * float("nan"))
-    with pytest.raises(DefenseError, match="expected the client's weights to be finite, got others in"):
+    with pytest.raises(DivergedError, match="expected the client's weights to be finite, got others in"):
         send(broken, FlowerFixedClipping(), GRADIENT)
 
 

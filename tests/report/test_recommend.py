@@ -26,12 +26,12 @@ FOUND = {  # identified, upper end, accuracy
 def run(make_run):
     """A finished run whose defences are those of ``FOUND``."""
 
-    def make(found=FOUND, positive=True):
+    def make(found=FOUND, positive=True, diverged=""):
         def edit(summary, plan):
             row = summary["defenses"][0]
             summary["defenses"] = [
                 row
-                | {"defense": name, "accuracy": accuracy}
+                | {"defense": name, "accuracy": accuracy, "diverged": name == diverged}
                 | {"levels": {"aware": {"identified": {"mean": mean, "low": 0.0, "high": high, "worst": 1.0}}}}
                 for name, (mean, high, accuracy) in found.items()
             ]
@@ -77,6 +77,13 @@ def test_an_accuracy_that_was_not_measured_meets_no_wish_for_one(run):
     made = run({"none": (1.0, 1.0, None), "pruning": (0.0, 0.1, None)})
     assert recommend(made, 0.2).chosen.defense == "pruning"
     assert recommend(made, 0.2, 0.1).chosen is None
+
+
+def test_a_defence_whose_training_diverged_is_not_recommended(run):
+    made = run({"none": (1.0, 1.0, 0.9), "pruning": (0.0, 0.1, None)}, diverged="pruning")
+    found = recommend(made, 0.2)
+    assert found.chosen is None
+    assert not any(choice.best for choice in found.choices if choice.defense == "pruning")
 
 
 def test_attacks_that_fail_without_a_defence_recommend_nothing(run):

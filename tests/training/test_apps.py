@@ -180,6 +180,30 @@ def test_a_defence_that_cannot_be_applied_sends_nothing(data):
         run(job(data, defense=Refusing()))
 
 
+@pytest.mark.parametrize("std", [1e20, 1e38])
+def test_a_training_that_diverges_ends_with_its_last_finite_model(data, std):
+    found, other = run(job(data, rounds=5, defense=GaussianNoise(std)), job(data, rounds=2))
+    assert found.diverged is not None
+    assert len(found.rounds) == found.diverged - 1
+    assert all(torch.isfinite(value).all() for value in found.state.values())
+    assert other.diverged is None
+    assert len(other.rounds) == 2
+
+
+@dataclass(frozen=True)
+class Rash(Defense):
+    """Lets clients with six images learn far too fast."""
+
+    def on_recipe(self, recipe):
+        return replace(recipe, learning_rate=1e38, epochs=3) if recipe.batch_images == 6 else recipe
+
+
+def test_clients_that_diverge_are_lost_while_others_go_on(data):
+    [found] = run(job(data, clients=7, defense=Rash()))
+    assert found.diverged is None
+    assert [done.traffic.lost for done in found.rounds] == [1, 1]
+
+
 def test_a_fraction_of_the_clients_trains(data):
     made = job(data, clients=6, rounds=5, fraction=0.5)
     asked = []

@@ -16,7 +16,7 @@ from leakward.auditing.plan import Plan, make_plan, plain
 from leakward.auditing.proven import proven_clients
 from leakward.auditing.site import fingerprint, site_data
 from leakward.auditing.store import CLIENTS, ROUNDS, Store
-from leakward.auditing.trainings import TRAINING, federated_jobs, train_federations
+from leakward.auditing.trainings import TRAINING, federated_jobs, rounds_of, train_federations
 from leakward.errors import DataError, PlanError
 from leakward.models import build_task
 from leakward.training import ClientPrivacy, Job, sites
@@ -49,7 +49,7 @@ def federate(
     jobs = federated_jobs(plan, fingerprint(data))
     with store.exclusive():
         train_federations(jobs, store, lambda what, done: progress(what, done / len(jobs)))
-        rows = [_rows(job, map(_round, store.read_json(part, TRAINING)["rounds"])) for part, job in jobs.items()]
+        rows = [_rows(job, map(_round, rounds_of(store.read_json(part, TRAINING)))) for part, job in jobs.items()]
         clients = [_rows(job, map(_client, proven_clients(store, p, job, delta))) for p, job in jobs.items()]
         store.write_table("rounds.parquet", list(chain(*rows)), ROUNDS)
         store.write_table("clients.parquet", list(chain(*clients)), CLIENTS)

@@ -188,6 +188,7 @@ def _defense(
         "levels": {level: {m: _plain(s) for m, s in found.items()} for level, found in levels.items()},
         "victims": images,
         "updates": plan.audit.victims * len(plan.audit.seeds),
+        "diverged": last.get("diverged", False),
         "accuracy": last.get("accuracy"),
         "f1_macro": last.get("f1_macro"),
         "epsilon": proven.get("epsilon"),
@@ -204,24 +205,27 @@ def _cell(plan: Plan, row: Mapping[str, Any], frame: pd.DataFrame) -> dict[str, 
 
 
 def _final(utility: Rows) -> list[dict[str, Any]]:
-    """Return each defence's last epoch, averaged over seeds."""
+    """Return each defence's last epoch, averaged over seeds; without scores if the training of any diverged."""
     if not utility:
         return []
-    frame = pd.DataFrame(list(utility))
-    last = frame[frame["round"] == frame["rounds"]]
-    columns = ["accuracy", "f1_macro", "auc", "rounds", "clients"]
-    mean: Any = last.groupby("defense", sort=False, as_index=False)[columns].mean()
+    last = [row for row in utility if row["round"] == row["rounds"]]
+    of = {row["defense"]: [one for one in last if one["defense"] == row["defense"]] for row in last}
     return [
         {
-            "defense": row["defense"],
-            "accuracy": round(row["accuracy"], 6),
-            "f1_macro": round(row["f1_macro"], 6),
-            "auc": round(row["auc"], 6),
-            "rounds": int(row["rounds"]),
-            "clients": int(row["clients"]),
+            "defense": name,
+            **{score: _mean_score(rows, score) for score in ("accuracy", "f1_macro", "auc")},
+            "rounds": max(row["rounds"] for row in rows),
+            "clients": rows[0]["clients"],
+            "diverged": any("accuracy" not in row for row in rows),
         }
-        for row in mean.to_dict("records")
+        for name, rows in of.items()
     ]
+
+
+def _mean_score(rows: Rows, score: str) -> float | None:
+    """Return the mean of a score, or None if a row lacks it."""
+    values = [row[score] for row in rows if score in row]
+    return round(sum(values) / len(values), 6) if len(values) == len(rows) else None
 
 
 def _limits(plan: Plan, site: Site) -> list[str]:

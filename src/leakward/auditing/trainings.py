@@ -3,6 +3,7 @@
 Each is a part of the run folder, as everything expensive is; the engine of a federation starts once for all that miss.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -17,6 +18,7 @@ from leakward.auditing.site import Site
 from leakward.auditing.store import Store
 from leakward.auditing.tables import Plan
 from leakward.auditing.utility import guarantee, train
+from leakward.errors import DivergedError
 from leakward.federated import Defense, Guarantee, NoDefense
 from leakward.training import Job, TrainingResult
 from leakward.training.client import require_able
@@ -46,9 +48,18 @@ def federated_jobs(plan: Plan, fingerprint: str) -> dict[str, Job]:
     }
 
 
-def _files(kept: Iterable[int]) -> tuple[str, ...]:
-    """Return what is in the part of a training that keeps the weights after some rounds."""
-    return TRAINING, STATE, *(_state_after(number) for number in kept)
+def rounds_of(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rounds of a training as it was kept; one that gave no finite model is the last, without scores."""
+    diverged = found.get("diverged")
+    return [*found["rounds"], *([{"number": diverged, "scores": {}, "traffic": {}}] if diverged else [])]
+
+
+def _there(store: Store, part: str, kept: Iterable[int]) -> bool:
+    """Return whether a training that keeps the weights after some rounds is there, as far as it came."""
+    if not store.has(part, TRAINING, STATE):
+        return False
+    diverged = store.read_json(part, TRAINING).get("diverged") or math.inf
+    return store.has(part, *(_state_after(number) for number in kept if number < diverged))
 
 
 def _state_after(number: int) -> str:
@@ -61,14 +72,15 @@ def train_federations(jobs: Mapping[str, Job], store: Store, progress: Progress)
     Raises:
         DefenseError: If some client cannot do what a defence asks for.
     """
-    missing = [part for part, job in jobs.items() if not store.has(part, *_files(job.kept))]
+    missing = [part for part, job in jobs.items() if not _there(store, part, job.kept)]
     if not missing:
         return
     for part in missing:  # what a client cannot do need not wait for the engine
         require_able(jobs[part])
 
     def keep(place: int, result: TrainingResult) -> None:
-        _keep(store, missing[place], {"rounds": [asdict(done) for done in result.rounds]}, result.state, result.kept)
+        facts = {"rounds": [asdict(done) for done in result.rounds], "diverged": result.diverged}
+        _keep(store, missing[place], facts, result.state, result.kept)
 
     def tell(place: int, what: str, fraction: float) -> None:
         name = label("defenses", jobs[missing[place]].defense)
@@ -107,7 +119,7 @@ class Trainings:
         for number, (part, defense, seed) in enumerate(parts):
             what = f"training with {label('defenses', defense)}"
             progress(what, float(number))
-            if not self.store.has(part, *_files(self.plan.kept_rounds)):
+            if not _there(self.store, part, self.plan.kept_rounds):
                 self._train(part, defense, seed, lambda done, w=what, n=number: progress(w, n + done))
 
     def undefended(self, seed: int) -> Tensors | None:
@@ -115,8 +127,18 @@ class Trainings:
         return self.after(self.plan.training_rounds, NoDefense(), seed) if self.parts else None
 
     def after(self, number: int, defense: Defense, seed: int) -> Tensors:
-        """Return the weights after so many rounds of the training with ``defense``."""
+        """Return the weights after so many rounds of the training with ``defense``.
+
+        Raises:
+            DivergedError: If it did not come so far.
+        """
         [part] = [part for part, own, of in self.parts if of == seed and own == defense]
+        diverged = self.store.read_json(part, TRAINING).get("diverged")
+        if diverged and number >= diverged:
+            raise DivergedError(
+                f"training with {label('defenses', defense)}: expected a model after round {number}, got none, for "
+                f"round {diverged} gave no finite one; lower [audit] after_rounds, or the noise"
+            )
         return load_file(self.store.parts / part / (_state_after(number) if number in self.plan.kept_rounds else STATE))
 
     def rows(self) -> list[dict[str, Any]]:
@@ -126,16 +148,17 @@ class Trainings:
         proven = self._proven() if self.parts else {}
         for part, defense, seed in self.parts:
             found = self.store.read_json(part, TRAINING)
+            rounds = rounds_of(found)
             common = {"defense": label("defenses", defense), "seed": seed, "clients": clients}
-            common |= {"rounds": len(found["rounds"]), **found.get("guarantee", proven.get(part, {}))}
-            rows += [common | {"round": done["number"], **done["scores"]} for done in found["rounds"]]
+            common |= {"rounds": len(rounds), **found.get("guarantee", proven.get(part, {}))}
+            rows += [common | {"round": done["number"], **done["scores"]} for done in rounds]
         return rows
 
     def _train(self, part: str, defense: Defense, seed: int, progress: Callable[[float], None]) -> None:
         training = train(self.plan, self.site, self.prepared(defense, seed), seed, progress)
         proven = guarantee(self.plan, self.site, defense)
         rounds = [{"number": n, "scores": asdict(scores)} for n, scores in enumerate(training.scores, start=1)]
-        facts = {"rounds": rounds, "guarantee": self._stated(proven)}
+        facts = {"rounds": rounds, "diverged": training.diverged, "guarantee": self._stated(proven)}
         _keep(self.store, part, facts, training.state, training.kept)
 
     def _proven(self) -> dict[str, dict[str, Any]]:

@@ -15,11 +15,12 @@ from torch import Tensor
 
 from leakward.auditing.site import Site
 from leakward.auditing.tables import Plan
+from leakward.errors import DivergedError
 from leakward.federated import Defense, Guarantee, LocalTraining, Update, client_round, draw_sample, optim, proven
 from leakward.models import Task
 from leakward.streams import stream
 from leakward.tape import Tape
-from leakward.training.client import apply_update
+from leakward.training.client import apply_update, require_finite
 from leakward.training.evaluation import logits, scores
 from leakward.training.results import ModelScores
 from leakward.types import Tensors
@@ -33,11 +34,13 @@ class Training:
         state: Weights and buffers at the end.
         scores: On the test split after each epoch.
         kept: Weights and buffers after the epochs that the plan keeps, by number.
+        diverged: The epoch that gave no finite model, which ended the training; None if none did.
     """
 
     state: Tensors
     scores: tuple[ModelScores, ...]
     kept: Mapping[int, Tensors]
+    diverged: int | None = None
 
 
 def train(plan: Plan, site: Site, defense: Defense, seed: int, progress: Callable[[float], None]) -> Training:
@@ -54,15 +57,20 @@ def train(plan: Plan, site: Site, defense: Defense, seed: int, progress: Callabl
     kept: dict[int, Tensors] = {}
     batches = -(-count // recipe.batch_images)
     for epoch in range(settings.epochs):
-        for number, index in enumerate(torch.randperm(count, generator=order).split(recipe.batch_images)):
-            tape, sample = Tape(tape_source), draw_sample(task, recipe, defense, count, order)
-            own = slice(None) if sample else index
-            result = client_round(task, state, images[own], labels[own], recipe, defense, tape, private, sample)
-            private = result.private
-            applied = replace(result.update, tensors=defense.on_aggregate(result.update.tensors, tape))
-            state, memory = _apply(plan, task, state, applied, memory)
-            progress((epoch * batches + number + 1) / (settings.epochs * batches))
-        tested.append(scores(defense.on_task(task), state, images_of_test, labels_of_test))
+        before = state
+        try:
+            for number, index in enumerate(torch.randperm(count, generator=order).split(recipe.batch_images)):
+                tape, sample = Tape(tape_source), draw_sample(task, recipe, defense, count, order)
+                own = slice(None) if sample else index
+                result = client_round(task, state, images[own], labels[own], recipe, defense, tape, private, sample)
+                require_finite(result.update)
+                private = result.private
+                applied = replace(result.update, tensors=defense.on_aggregate(result.update.tensors, tape))
+                state, memory = _apply(plan, task, state, applied, memory)
+                progress((epoch * batches + number + 1) / (settings.epochs * batches))
+            tested.append(scores(defense.on_task(task), state, images_of_test, labels_of_test))
+        except DivergedError:
+            return Training(before, tuple(tested), kept, epoch + 1)
         if epoch + 1 in plan.kept_rounds:
             kept[epoch + 1] = state
     return Training(state, tuple(tested), kept)

@@ -25,7 +25,8 @@ class Axes:
 
     Attributes:
         metric: The leakage on the vertical axis.
-        accuracy: Whether accuracy is the horizontal axis; else the defences stand side by side.
+        accuracy: Whether accuracy is the horizontal axis, without defences whose training diverged; else the defences
+            stand side by side.
     """
 
     metric: str
@@ -37,7 +38,8 @@ def plot_axes(summary: Summary) -> Axes | None:
     levels = [level for result in summary.defenses for level in result.levels.values()]
     for metric in ("identified", "ssim_gain", "ssim"):
         if any(level.get(metric, Estimate()).mean is not None for level in levels):
-            return Axes(metric, all(result.accuracy is not None for result in summary.defenses))
+            trained = [result for result in summary.defenses if not result.diverged]
+            return Axes(metric, all(result.accuracy is not None for result in trained))
     return None
 
 
@@ -45,6 +47,8 @@ def leakage_plot(summary: Summary, axes: Axes) -> str:
     """Return the plot as a part of a page, with the whole of Plotly inside: nothing is fetched."""
     figure = go.Figure()
     for place, result in enumerate(summary.defenses):
+        if axes.accuracy and result.diverged:
+            continue
         for trace in _traces(result, place, axes):
             figure.add_trace(trace)
     chance = summary.controls.negative.chance if axes.metric == "identified" else 0.0

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from leakward.report.format import chance, interval, measure, of, percent, title
+from leakward.report.format import chance, interval, measure, of, title
 from leakward.report.schema import DefenseResult, Estimate, Summary, Worst
-from leakward.report.tables import NO_DEFENSE, defense_title
+from leakward.report.tables import NO_DEFENSE, accuracy_of, defense_title
 
 LEVEL = "aware"
 """Only what the aware attacker fails to recover may be called protected."""
@@ -92,12 +92,14 @@ def _gain(result: DefenseResult) -> Figure:
 
 
 def _accuracy(result: DefenseResult) -> Figure:
-    return Figure(_whose(result), percent(result.accuracy), "")
+    return Figure(_whose(result), accuracy_of(result), "")
 
 
 def _cost(shown: tuple[DefenseResult, ...]) -> str:
     """Return what the defence costs."""
     known = [result.accuracy for result in shown if result.accuracy is not None]
+    if shown[1:] and shown[1].diverged:
+        return "With the defence that leaks most, training diverged."
     if len(shown) < 2 or len(known) < 2:
         return "Cost of a defence: not measured."
     points = 100 * (known[0] - known[1])

@@ -98,9 +98,10 @@ def _choice(result: DefenseResult, others: list[DefenseResult], max_leak: float,
         for other_leak, other_accuracy in map(_known, others)
     )
     measured = result.accuracy is not None or min_accuracy == 0
-    meets = leak <= max_leak and accuracy >= min_accuracy and measured
+    meets = leak <= max_leak and accuracy >= min_accuracy and measured and not result.diverged
     found = result.levels["aware"]["identified"].mean
-    return Choice(result.defense, leak if found is None else found, leak, result.accuracy, not beaten, meets)
+    best = not beaten and not result.diverged
+    return Choice(result.defense, leak if found is None else found, leak, result.accuracy, best, meets)
 
 
 def _known(result: DefenseResult) -> tuple[float, float]:

@@ -56,6 +56,7 @@ class DefenseResult:
     updates: int
     accuracy: float | None = None
     f1_macro: float | None = None
+    diverged: bool = False
     epsilon: float | None = None
     delta: float | None = None
     accountant: str | None = None

@@ -72,7 +72,7 @@ def _defense_rows(result: DefenseResult, metrics: tuple[str, ...]) -> Iterable[t
         Entry(defense_title(result.defense), f"{result.victims} images", "name", span),
         Entry(result.verdict.status, kind="status", rows=span),
     )
-    last = (Entry(percent(result.accuracy), rows=span),)
+    last = (Entry(accuracy_of(result), rows=span),)
     if not result.levels:
         yield (*first, Entry(UNKNOWN, kind="words"), *(Entry("") for _ in metrics), *last)
     for place, level in enumerate(ordered_levels(result)):
@@ -140,11 +140,16 @@ def _utility_row(result: DefenseResult, trained: UtilityResult | None) -> tuple[
     scale = (trained.rounds, trained.clients) if trained else (None, None)
     return (
         Entry(defense_title(result.defense), kind="name"),
-        Entry(percent(result.accuracy)),
+        Entry(accuracy_of(result)),
         Entry(number(result.f1_macro)),
         *(Entry(number(value)) for value in scale),
         _guarantee(result),
     )
+
+
+def accuracy_of(result: DefenseResult) -> str:
+    """Return the accuracy, or that there is no model to have one."""
+    return "diverged" if result.diverged else percent(result.accuracy)
 
 
 def _guarantee(result: DefenseResult) -> Entry:

@@ -12,13 +12,13 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Error, Message, MetricR
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
-from leakward.errors import LeakwardError
+from leakward.errors import DivergedError, LeakwardError
 from leakward.streams import stream
 from leakward.tape import Tape
 from leakward.training import sites
 from leakward.training.client import Client
 from leakward.training.evaluation import scores
-from leakward.training.exchange import Exchange, enrol
+from leakward.training.exchange import DIVERGED, Exchange, enrol
 from leakward.training.fitted import recall, remember
 from leakward.training.records import pack, state_of, unpack
 from leakward.training.results import RoundResult, TrainingResult
@@ -85,7 +85,8 @@ def _answer(message: Message, make: Callable[[], RecordDict]) -> Message:
     try:
         return Message(make(), reply_to=message)
     except LeakwardError as error:
-        return Message(Error(FAILED, str(error)), reply_to=message)
+        code = DIVERGED if isinstance(error, DivergedError) else FAILED
+        return Message(Error(code, str(error)), reply_to=message)
 
 
 def _number(context: Context) -> int:
@@ -147,16 +148,19 @@ class _Training:
             return self._defended(arrays, server_round), metrics
 
         strategy.aggregate_train = defended
-        trained = strategy.start(
-            self.exchange,
-            pack(self.state),
-            num_rounds=federation.rounds,
-            timeout=federation.timeout,
-            train_config=ConfigRecord({"job": self.number}),
-            evaluate_fn=self._test,
-        )
-        state, seconds = state_of(self.task, trained.arrays), time.perf_counter() - start
-        return TrainingResult(tuple(self.rounds), state, seconds, self.kept)
+        diverged = None
+        try:
+            strategy.start(
+                self.exchange,
+                pack(self.state),
+                num_rounds=federation.rounds,
+                timeout=federation.timeout,
+                train_config=ConfigRecord({"job": self.number}),
+                evaluate_fn=self._test,
+            )
+        except DivergedError:
+            diverged = len(self.rounds) + 1
+        return TrainingResult(tuple(self.rounds), self.state, time.perf_counter() - start, self.kept, diverged)
 
     def _defended(self, arrays: ArrayRecord | None, number: int) -> ArrayRecord | None:
         """Return the new weights with what the server's part of the defence adds to the change."""
@@ -171,10 +175,11 @@ class _Training:
         return pack(after | {name: before[name] - value for name, value in defended.items()})
 
     def _test(self, number: int, arrays: ArrayRecord) -> None:
-        self.state = state_of(self.task, arrays)
+        state = state_of(self.task, arrays)
         if number:
-            found = scores(self.task, self.state, self.images, self.labels)
+            found = scores(self.task, state, self.images, self.labels)
             self.rounds.append(RoundResult(number, found, self.exchange.last))
+        self.state = state
         if number in self.job.kept:
             self.kept[number] = self.state
 

@@ -6,7 +6,7 @@ from functools import cached_property, lru_cache
 import torch
 
 from leakward.data import Dataset
-from leakward.errors import DataError
+from leakward.errors import DataError, DivergedError
 from leakward.federated import Defense, LocalTraining, Sample, Update, client_round, draw_sample
 from leakward.models import Task
 from leakward.streams import stream
@@ -101,11 +101,13 @@ class Client:
 
         Raises:
             DefenseError: If the defence cannot be applied.
+            DivergedError: If the training gives weights that are not finite.
         """
         sample = self.sample(number)
         batch = self.batch(number) if sample is None else Batch(*self.data.subset("train"))
         tape = Tape(stream("round", repr(self.job.defense), self.job.seed, self.number, number))
         done = client_round(self.task, state, batch.images, batch.labels, self.recipe, defense, tape, private, sample)
+        require_finite(done.update)
         return Trained(apply_update(state, done.update, self.recipe), done.update.images, done.private)
 
     def _choice(self, number: int) -> torch.Generator:
@@ -118,6 +120,16 @@ def apply_update(state: Tensors, update: Update, recipe: LocalTraining) -> Tenso
     rate = recipe.learning_rate if update.share == "gradient" else 1.0
     moved = {name: state[name] - rate * value for name, value in update.tensors.items()}
     return {name: value.detach() for name, value in {**state, **update.buffers, **moved}.items()}
+
+
+def require_finite(update: Update) -> None:
+    """Raise ``DivergedError`` if a client would send something that is not finite."""
+    broken = [name for name, value in (update.tensors | update.buffers).items() if not torch.isfinite(value).all()]
+    if broken:
+        raise DivergedError(
+            f"client: expected finite tensors after local training, got others in {broken[0]!r}; "
+            "lower the noise or the learning rate"
+        )
 
 
 def require_able(job: Job) -> None:

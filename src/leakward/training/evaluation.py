@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from leakward.errors import DivergedError
 from leakward.metrics import auc_macro, class_scores
 from leakward.models import Task
 from leakward.training.results import ModelScores
@@ -20,7 +21,13 @@ def logits(task: Task, state: Tensors, images: Float[Tensor, "n c h w"]) -> Floa
 
 
 def scores(task: Task, state: Tensors, images: Float[Tensor, "n c h w"], labels: Int[Tensor, " n"]) -> ModelScores:
-    """Return accuracy, macro F1 and macro AUC on ``images``."""
+    """Return accuracy, macro F1 and macro AUC on ``images``.
+
+    Raises:
+        DivergedError: If the model's answers are not finite.
+    """
     found = logits(task, state, images)
+    if not torch.isfinite(found).all():
+        raise DivergedError("model: expected finite answers, got NaN or infinity; lower the noise or the learning rate")
     classes = class_scores(found.argmax(1), labels, task.spec.num_classes)
     return ModelScores(classes.accuracy, classes.f1_macro, auc_macro(found.softmax(1), labels))

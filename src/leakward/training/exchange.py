@@ -12,7 +12,7 @@ from typing import Any
 from flwr.app import Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
-from leakward.errors import LeakwardError
+from leakward.errors import DivergedError, LeakwardError
 from leakward.training.records import size
 from leakward.training.results import Traffic
 from leakward.training.settings import Job
@@ -20,6 +20,8 @@ from leakward.training.sites import chosen
 
 POLL = 0.05
 """Seconds between two looks for replies."""
+DIVERGED = 3
+"""Code of the error of a client whose training gave weights that are not finite."""
 
 
 class StoppedError(Exception):
@@ -58,7 +60,8 @@ class Exchange(Grid):
         """Send one round's messages, and return the updates that come in time, in the order of clients.
 
         Raises:
-            LeakwardError: If no client sends one.
+            DivergedError: If every client trained to weights that are not finite.
+            LeakwardError: If no client sends one for another reason.
         """
         sent = list(messages)
         if not sent:  # there is no evaluation at the clients
@@ -70,7 +73,8 @@ class Exchange(Grid):
         self.round += 1
         if not good:
             wanted = f"an update of at least one of {asked} clients"
-            raise LeakwardError(f"round {self.round}: expected {wanted}, got none; {_reason(replies)}")
+            kind = DivergedError if all(map(diverged, replies)) and replies else LeakwardError
+            raise kind(f"round {self.round}: expected {wanted}, got none; {_reason(replies)}")
         seconds, up = time.perf_counter() - start, sum(map(size, good))
         self.last = Traffic(len(good), asked - len(good), seconds, down, up)
         place = {node: client for client, node in self.nodes.items()}
@@ -141,6 +145,11 @@ def collect(
         if new:
             heard(len(replies))
     return replies
+
+
+def diverged(reply: Message) -> bool:
+    """Return whether a client says that its training gave weights that are not finite."""
+    return reply.has_error() and reply.error.code == DIVERGED
 
 
 def _pause(stopped: Event) -> None:

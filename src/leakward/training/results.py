@@ -64,9 +64,12 @@ class TrainingResult:
         state: Weights and buffers at the end.
         seconds: From the first round to the end of the last, tests included.
         kept: Weights and buffers after the rounds that the job keeps, by number.
+        diverged: The round that gave no finite model, which ended the training; None if none did. The state is then
+            that before it.
     """
 
     rounds: tuple[RoundResult, ...]
     state: Tensors
     seconds: float
     kept: Mapping[int, Tensors] = field(default_factory=dict)
+    diverged: int | None = None

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from leakward.errors import DefenseError
+from leakward.errors import DefenseError, DivergedError, LeakwardError
 from leakward.tape import Tape
 from leakward.types import Tensors
 
@@ -49,7 +49,8 @@ def call(kind: Filter, settings: Mapping[str, Any], before: Tensors, after: Tens
         seed: Of NumPy's global generator during the call, (8); 0 if left out.
 
     Raises:
-        DefenseError: If a value is not finite before or after, or if the engine did not filter.
+        DivergedError: If a value is not finite before.
+        DefenseError: If a value is not finite after, or if the engine did not filter.
     """
     like = next(iter(after.values()))
     words = torch.zeros(WORDS, dtype=like.dtype, device=like.device) if seed is None else seed
@@ -66,11 +67,11 @@ def engine_filter(given: list[Tensor], words: Tensor, target: str, plan: str) ->
     names, settings = facts["names"], facts["settings"]
     arrays = [value.cpu().numpy().copy() for value in given]
     before, after = (dict(zip(names, part, strict=True)) for part in (arrays[: len(names)], arrays[len(names) :]))
-    _require_finite(after, target, "the client's weights")
+    _require_finite(after, target, "the client's weights", DivergedError)
     module, _, function = target.partition(":")
     with _generator_set_to(words):
         sent = getattr(import_module(module), function)(before, after, **settings)
-    _require_finite(sent, target, "the engine's output")
+    _require_finite(sent, target, "the engine's output", DefenseError)
     found = [torch.as_tensor(np.asarray(sent[name])) for name in names]
     return [value.to(like, copy=True) for value, like in zip(found, given[len(names) :], strict=True)]
 
@@ -108,10 +109,10 @@ def _generator_set_to(words: Tensor) -> Generator[None]:
         np.random.set_state(kept)
 
 
-def _require_finite(arrays: Arrays, target: str, what: str) -> None:
+def _require_finite(arrays: Arrays, target: str, what: str, error: type[LeakwardError]) -> None:
     broken = [name for name, value in arrays.items() if not np.isfinite(value).all()]
     if broken:
-        raise DefenseError(
+        raise error(
             f"{target.partition(':')[2]} filter: expected {what} to be finite, got others in {broken[0]!r}; "
             "lower the noise or the learning rate"
         )

@@ -39,7 +39,8 @@ def through(
         seed: Of the engine's random numbers, (8).
 
     Raises:
-        DefenseError: If the engine would send some trained tensor as it is, or anything is not finite.
+        DivergedError: If what the client hands over is not finite.
+        DefenseError: If the engine would send some trained tensor as it is, or anything that is not finite.
     """
     _require_dimensions(reply)
     after = {name: value for name, value in reply.after.items() if counters or value.is_floating_point()}
