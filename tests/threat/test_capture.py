@@ -98,7 +98,10 @@ def test_buffers_and_frozen_weights_come_back(factory, tmp_path):
     seen = observe(round_, ThreatModel())
     assert "1.running_mean" in seen.update.buffers
     save_capture(seen, tmp_path / "capture")
-    require_same(seen, load_capture(tmp_path / "capture"))
+    loaded = load_capture(tmp_path / "capture")
+    require_same(seen, loaded)
+    assert [*loaded.state] == [*seen.state]
+    assert [*loaded.update.tensors] == [*seen.update.tensors]
 
 
 @pytest.fixture

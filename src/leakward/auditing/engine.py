@@ -129,7 +129,7 @@ class _Run:
         task, state = self.site.start(defense, cell.seed)
         if cell.after_rounds:
             trained = self.trainings.after(cell.after_rounds, cell.defense, cell.seed)
-            state = {name: value.to(self.site.device) for name, value in trained.items()}
+            state = {name: trained[name].to(self.site.device) for name in state}  # a file keeps no order
         return task, state
 
     def _classifier(self, seed: int) -> Classifier | None:

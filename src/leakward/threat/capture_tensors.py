@@ -9,7 +9,7 @@
 What the header says is checked before anything is read, so that a file of the wrong size is never loaded.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ def read(observation: Observation, path: Path) -> Tensors:
     try:
         with safe_open(path, framework="pt") as file:
             _check_headers(observation, {name: _header(file.get_slice(name), path) for name in file.keys()}, path)  # noqa: SIM118
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in _in_order(observation, file.keys())}
     except (OSError, SafetensorError) as error:
         raise CaptureError(f"capture file {path}: expected a safetensors file, got: {error}; capture again") from error
 
@@ -104,6 +104,12 @@ def _check_headers(observation: Observation, found: Mapping[str, Header], place:
         if floating != (expected is None or expected[1]):
             wanted, got = ("whole", "floating") if floating else ("floating", "whole")
             raise CaptureError(f"capture {place}: tensor {name!r}: expected {wanted} numbers, got {got} ones")
+
+
+def _in_order(observation: Observation, names: Iterable[str]) -> list[str]:
+    """Return names in the order of the network, which a file does not keep; others after them, by the alphabet."""
+    known = {name: place for place, name in enumerate([*_required(observation), *_allowed(observation)])}
+    return sorted(names, key=lambda name: (known.get(name, len(known)), name))
 
 
 def _required(observation: Observation) -> dict[str, Header]:
