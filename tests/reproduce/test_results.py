@@ -24,7 +24,7 @@ def results():
         for seed in (0, 1)
         for n in (1, 2)
     ]
-    return Results(pd.DataFrame(rows), pd.DataFrame(utility))
+    return Results(pd.DataFrame(rows), pd.DataFrame(utility), pd.DataFrame(rows).assign(seconds=1.5, updates=2))
 
 
 def test_a_measure_is_a_mean_with_an_interval_over_updates(results):
@@ -42,7 +42,7 @@ def test_accuracy_is_that_of_the_last_round_over_seeds(results):
 
 def test_factors_come_in_their_order(results):
     assert results.defenses("blood") == ["none", "sign"]
-    assert results.times == [0, 5]
+    assert results.times("blood") == [0, 5]
 
 
 def test_tables_are_read_back(results, tmp_path):

@@ -47,8 +47,6 @@ PAIRS: Mapping[str, tuple[tuple[float, float], ...]] = {
 FAMILIES = {"dp-sgd": "DP-SGD", "bido": "BiDO", "learnable-perturbation": "learnable perturbation"}
 LEVELS = ("unaware", "aware")
 ATTACK = "inverting-gradients"
-CHANCE = 1 / 256
-"""To pick the right one among the images of the site."""
 USEFUL = 0.05
 """Accuracy that a useful defence may cost."""
 
@@ -183,7 +181,7 @@ def _family(defense: str) -> str:
 
 def _psnr(results: Results, part: str) -> str:
     """Return the paper's PSNR beside ours, unaware and aware, before and after training."""
-    times = results.times
+    times = results.times(part)
     head = ["defence", *(f"{level}, after {t} epochs" for t, level in product(times, LEVELS))]
     rows = [
         [
@@ -200,7 +198,7 @@ def _psnr(results: Results, part: str) -> str:
 
 
 def _leakage(results: Results, part: str) -> str:
-    last = results.times[-1]
+    last = results.times(part)[-1]
     measures = {"identified": "{:.0%}", "ssim": "{:.2f}", "class_recovered": "{:.0%}"}
     head = ["defence", *(f"{name}, {level}" for level in LEVELS for name in measures), "accuracy", "F1"]
     rows: list[list[str]] = []
@@ -217,7 +215,7 @@ def _leakage(results: Results, part: str) -> str:
 
 def _figure(results: Results, part: str, folder: Path, number: int) -> str:
     """Draw figure 4, accuracy of training against MSE, or 5, accuracy on reconstructions against MSE."""
-    last, utility = results.times[-1], number == 4
+    last, utility = results.times(part)[-1], number == 4
     points: list[figures.Point] = []
     cells = [(d, level) for d in results.defenses(part) for level in (LEVELS if d != "none" else ("aware",))]
     for defense, level in cells:
@@ -247,11 +245,11 @@ def _claim(results: Results, words: str, metric: str) -> Claim:
     Useful is a setting that costs no more than five points of accuracy. Where an attack finds nothing without a
     defence, it tells nothing of one with it.
     """
-    last = results.times[-1]
     reasons: list[str] = []
     outcomes: list[Outcome] = []
     for part, title in DATA.items():
-        if not _leaks(results, part, last):
+        last = results.times(part)[-1]
+        if not results.above_chance(part=part, defense="none", after_rounds=last):
             outcomes.append("not decidable here")
             reasons.append(f"{title}: the attack identifies no more images than by chance, even without a defence")
             continue
@@ -266,12 +264,6 @@ def _claim(results: Results, words: str, metric: str) -> Claim:
         reasons.append(f"{title}, trained, aware attacker: {' against '.join(values)}")
     agreed = outcomes[0] if len(set(outcomes)) == 1 else "not decidable here"
     return Claim(words, agreed, "; ".join(reasons))
-
-
-def _leaks(results: Results, part: str, time: int) -> bool:
-    """Return whether the attack identifies more of the undefended client's images than guessing would."""
-    found = _found(results, "identified", part, "none", "aware", time)
-    return found is not None and found.low is not None and found.low > CHANCE
 
 
 def _best(results: Results, metric: str, part: str, time: int, ours: bool) -> tuple[str, Summary] | None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from leakward.reproduce.learnable_perturbation import LearnablePerturbationPaper
+from leakward.reproduce.medpfl import MedPFLPaper
 from leakward.reproduce.paper import Paper
 
-PAPERS: Mapping[str, Paper] = {paper.name: paper for paper in (LearnablePerturbationPaper(),)}
+PAPERS: Mapping[str, Paper] = {paper.name: paper for paper in (LearnablePerturbationPaper(), MedPFLPaper())}

@@ -1,0 +1,308 @@
+"""Das, Amini and Wu, MedPFL (arXiv:2409.18907; IEEE BIBM 2023, arXiv:2311.06643).
+
+What their notebooks do: CPL, DLG and iDLG on 32 x 32 images, each with a LeNet of its own, and Inverting Gradients on
+an untrained and a trained ResNet-18; Laplace noise of four levels against CPL; leakage while a network is trained. No
+table of the paper is known, so the page has no number of theirs beside ours.
+
+| of the paper | here |
+|---|---|
+| attack success rate: share of images with an SSIM of at least 0.9 | ``RECOVERED`` |
+| SSIM as each notebook computes it | ``published_ssim`` |
+| noise levels 100 to 400, the inverse of the scale b | ``NOISE`` and beyond |
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from skimage.metrics import structural_similarity
+
+from leakward.auditing.parts import label
+from leakward.data.files import VARIABLE, data_folder
+from leakward.defenses import LaplacianNoise
+from leakward.errors import DataError
+from leakward.metrics import Summary
+from leakward.report import markdown
+from leakward.report.run import read_run
+from leakward.reproduce.paper import Claim, Outcome, Paper, Scale
+from leakward.reproduce.results import Results
+
+Table = Mapping[str, Any]
+SETS = {"skin_isic": "melanoma", "chest_xray_covid": "COVID-19 X-ray", "brain_mri": "brain MRI"}
+OWN: Mapping[str, Table] = {
+    "cpl": {"name": "lenet", "channels": 16, "convolutions": 6, "halving": 0, "kernel": 2},
+    "dlg": {"name": "lenet", "convolutions": 4},
+    "idlg": {"name": "lenet"},
+}
+"""The network of each attack's notebook."""
+GRADINV = "inverting-gradients"
+NOISE = (0.0025, 0.00333, 0.005, 0.01)
+"""Scales of Laplace noise in the paper."""
+BEYOND = (0.03, 0.1, 0.3)
+RECOVERED = 0.9
+"""SSIM from which the paper counts an attack as a success."""
+PUBLISHED = "published.parquet"
+RANGES = {"cpl": 0.0, "idlg": 0.0, "dlg": 1.0, GRADINV: 255.0}
+"""Data range that each notebook gives to SSIM; 0 leaves the formula without its constants."""
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of ImageNet, by which the notebook of Inverting Gradients normalises before it computes SSIM."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large everything is at one scale.
+
+    Attributes:
+        victims: Images per cell.
+        evaluations: Of CPL, DLG and iDLG.
+        iterations: Of Inverting Gradients.
+        side: Of the images of ResNet-18, in pixels.
+        epochs: Of training ResNet-18.
+        progress: Epochs of a LeNet after which it is attacked.
+    """
+
+    victims: int
+    evaluations: int
+    iterations: int
+    side: int
+    epochs: int
+    progress: tuple[int, ...]
+
+
+SIZES: Mapping[Scale, Size] = {
+    "quick": Size(2, 8, 4, 32, 1, (0, 1)),
+    "cpu": Size(16, 400, 60, 32, 5, (0, 1, 4, 16)),
+    "paper": Size(100, 6000, 24_000, 224, 50, (0, 1, 2, 4, 8, 16, 32)),
+}
+
+
+class MedPFLPaper(Paper):
+    """The reproduction of this paper."""
+
+    name = "medpfl"
+    title = "MedPFL, reproduced"
+    source = "Das, Amini and Wu 2024 (arXiv:2409.18907)"
+    metrics = ("ssim", "mse", "psnr", "identified")
+
+    def parts(self, scale: Scale) -> Mapping[str, Table]:
+        """Return the plans of every data set: own networks, ResNet-18, one common network, noise, and training."""
+        size, root = SIZES[scale], data_folder()
+        if root is None:
+            raise DataError(f"medpfl: expected {VARIABLE} to name a folder with {', '.join(SETS)}, got none; set it")
+        return {f"{name}/{part}": plan for name in SETS for part, plan in _plans(str(root / name), size).items()}
+
+    def differences(self, scale: Scale) -> tuple[str, ...]:
+        """Return what is not as in the paper, or not known of it."""
+        size = SIZES[scale]
+        return (
+            "No table of the paper was at hand; what is known are its notebooks, without their outputs.",
+            "The images are stand-ins: melanoma and nevi of the ISIC archive, chest X-rays with and without COVID-19, "
+            "and brain MRI of four classes, a few hundred each; grey ones have one channel here, three there.",
+            f"{size.victims} images per cell (theirs: about 100), {size.evaluations} evaluations of L-BFGS (theirs: "
+            f"300 iterations of up to 20), {size.iterations} steps of Inverting Gradients (theirs: 24,000, 8 starts).",
+            f"ResNet-18 sees {size.side} x {size.side} pixels (theirs: 224) and is trained on the site's images for "
+            f"{size.epochs} epochs (theirs: on ImageNet); the attack is the same for both, by total variation of 1e-4.",
+            "The notebooks leave the network of CPL one step of Adam away from its start; here it is at its start.",
+            "They show the iterate that is closest to the truth; here the attacker keeps the one with the least "
+            "distance of gradients, as one who does not hold the truth has to.",
+            "Labels are read off the gradient, but for Inverting Gradients on ResNet-18, where they are granted.",
+            "An SSIM as published uses another data range in each notebook, so that those of different attacks cannot "
+            "be compared: 0 for CPL and iDLG, 1 for DLG, 255 on normalised pixels for Inverting Gradients. The range 0 "
+            "gives no number where both images are flat, which then counts as no success.",
+        )
+
+    def claims(self, results: Results) -> tuple[Claim, ...]:
+        """Return what came of the three claims of the abstract."""
+        return (_all_recover(results), _strongest_untrained(results), _noise_may_fail(results))
+
+    def sections(self, results: Results, folder: Path) -> Mapping[str, str]:
+        """Return success rates, the common network, noise, and training."""
+        published = pd.read_parquet(folder / PUBLISHED)
+        return {
+            "Each attack on its own network": _attacks(results, published, own=True),
+            "All attacks on one network": "The LeNet of iDLG. The paper lacks this: its comparison of attacks is one "
+            "of networks as well.\n\n" + _attacks(results, published, own=False),
+            "Noise": _noise(results),
+            "While the network is trained": _progress(results),
+        }
+
+    def keep(self, runs: Mapping[str, Path], folder: Path) -> None:
+        """Write the SSIM of every image as the attack's notebook would compute it."""
+        rows: list[dict[str, Any]] = []
+        for part, run in runs.items():
+            read = read_run(run)
+            for cell in read.summary.cells:
+                pictures, attack = read.pictures(cell.id), cell.attack.partition("(")[0]
+                if pictures is None or cell.defense != "none":
+                    continue
+                own = {"part": part, "attack": attack, "after_rounds": cell.after_rounds}
+                pairs = zip(pictures.originals, pictures.reconstructions, strict=True)
+                rows += [{**own, "victim": i, "value": published_ssim(*pair, attack)} for i, pair in enumerate(pairs)]
+        pd.DataFrame(rows).to_parquet(folder / PUBLISHED, index=False)
+
+
+def published_ssim(original: np.ndarray, guess: np.ndarray, attack: str) -> float:
+    """Return the SSIM of two images (c h w) of bytes by the data range and the scaling of the attack's notebook."""
+    images = [image.astype(np.float64) / 255 for image in (original, guess)]
+    if attack == GRADINV:
+        mean, std = (np.array(value[: len(original)])[:, None, None] for value in (MEAN, STD))
+        images = [(image - mean) / std for image in images]
+    settings: dict[str, Any] = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    with np.errstate(invalid="ignore"):
+        found: Any = structural_similarity(*images, data_range=RANGES[attack], channel_axis=0, **settings)
+    return float(found)
+
+
+def _plans(path: str, size: Size) -> dict[str, Table]:
+    searches = {name: {"name": name, "evaluations": size.evaluations} for name in OWN}
+    inverting = {"name": GRADINV, "iterations": size.iterations, "total_variation": 1e-4}
+
+    def plan(model: Table, attacks: list[Table], pixels: int = 32, **tables: Any) -> Table:
+        return {
+            "data": {"name": path, "size": pixels},
+            "model": model,
+            "audit": {"victims": size.victims, "knowledge": ["aware"], **tables.pop("audit", {})},
+            "utility": {"epochs": 0, **tables.pop("utility", {})},
+            "attack": attacks,
+            **tables,
+        }
+
+    noise = [{"name": "laplacian-noise", "scale": scale} for scale in (*NOISE, *BEYOND)]
+    trained = {"epochs": max(size.progress), "batch_size": 32, "learning_rate": 0.01}
+    return {
+        **{name: plan(OWN[name], [searches[name]]) for name in OWN},
+        GRADINV: plan(
+            {"name": "resnet18"},
+            [inverting],
+            size.side,
+            audit={"labels": "granted", "after_rounds": [0, size.epochs]},
+            utility={"epochs": size.epochs},
+        ),
+        "common": plan(OWN["idlg"], [*searches.values(), inverting]),
+        "noise": plan(
+            OWN["dlg"],
+            [searches["cpl"]],
+            defense=[*noise, {"name": "gaussian-noise", "std": 0.01}, {"name": "pruning", "ratio": 0.9}],
+        ),
+        "training": plan(OWN["dlg"], [searches["cpl"]], audit={"after_rounds": list(size.progress)}, utility=trained),
+    }
+
+
+def _success(results: Results, **where: Any) -> Summary | None:
+    return results.measure("ssim", at_least=RECOVERED, **where)
+
+
+def _attacks(results: Results, published: pd.DataFrame, *, own: bool) -> str:
+    head = ["images", "attack", "success", "SSIM", "MSE", "identified", "success as published", "SSIM as published",
+            "seconds per image"]  # fmt: skip
+    rows = [
+        [words, *_attack(results, published, f"{name}/{attack if own else 'common'}", attack, time)]
+        for name, words in SETS.items()
+        for attack in RANGES
+        for time in results.times(f"{name}/{attack if own else 'common'}")
+    ]
+    return markdown.table(head, rows)
+
+
+def _attack(results: Results, published: Any, part: str, attack: str, time: int) -> list[str]:
+    where: dict[str, Any] = {"part": part, "attack": attack, "after_rounds": time}
+    measures = {"ssim": "{:.2f}", "mse": "{:.4f}", "identified": "{:.0%}"}
+    own = (published["part"] == part) & (published["attack"] == attack) & (published["after_rounds"] == time)
+    theirs: list[float] = published[own]["value"].tolist()
+    numbers = [value for value in theirs if value == value]
+    return [
+        f"{attack}, after {time} epochs" if len(results.times(part)) > 1 else attack,
+        markdown.interval(_success(results, **where), "{:.0%}"),
+        *(markdown.interval(results.measure(name, **where), form) for name, form in measures.items()),
+        f"{sum(value >= RECOVERED for value in theirs) / len(theirs):.0%}" if theirs else "none",
+        f"{sum(numbers) / len(numbers):.2f}" if numbers else "none",
+        f"{results.seconds(**where):.1f}",
+    ]
+
+
+def _noise(results: Results) -> str:
+    defenses = results.defenses(f"{next(iter(SETS))}/noise")
+    head = ["defence", *(f"{measure}, {words}" for words in SETS.values() for measure in ("success", "identified"))]
+    rows = [
+        [
+            defense,
+            *(
+                markdown.interval(found, "{:.0%}")
+                for name in SETS
+                for found in (
+                    _success(results, part=f"{name}/noise", defense=defense),
+                    results.measure("identified", part=f"{name}/noise", defense=defense),
+                )
+            ),
+        ]
+        for defense in defenses
+    ]
+    about = "CPL on the LeNet of four convolutions. The paper's noise has scales from 0.0025 to 0.01."
+    return f"{about}\n\n{markdown.table(head, rows)}"
+
+
+def _progress(results: Results) -> str:
+    times = results.times(f"{next(iter(SETS))}/training")
+
+    def entry(name: str, time: int) -> str:
+        return markdown.interval(results.measure("ssim", part=f"{name}/training", after_rounds=time), "{:.2f}")
+
+    rows = [[words, *(entry(name, time) for time in times)] for name, words in SETS.items()]
+    about = "SSIM of what CPL recovers from the LeNet of four convolutions, by the epochs of training before."
+    return f"{about}\n\n{markdown.table(['images', *(f'after {t} epochs' for t in times)], rows)}"
+
+
+def _all_recover(results: Results) -> Claim:
+    """Ask whether every attack identifies more images than chance on every set, on a network without training."""
+    failed = [
+        f"{attack} on {words}"
+        for name, words in SETS.items()
+        for attack in RANGES
+        if not results.above_chance(part=f"{name}/{attack}", after_rounds=0)
+    ]
+    outcome: Outcome = "not confirmed" if failed else "confirmed"
+    if len(failed) == len(SETS) * len(RANGES):
+        outcome = "not decidable here"
+    reason = f"not more images identified than by chance: {', '.join(failed)}" if failed else "on every set of images"
+    return Claim("all four attacks reconstruct private images", outcome, reason)
+
+
+def _strongest_untrained(results: Results) -> Claim:
+    """Ask whether Inverting Gradients has the highest SSIM on the common network of most sets, without training."""
+    reasons: list[str] = []
+    best: list[bool] = []
+    for name, words in SETS.items():
+        part = f"{name}/common"
+        found = {attack: results.measure("ssim", part=part, attack=attack) for attack in RANGES}
+        known = {attack: value for attack, value in found.items() if value is not None}
+        values = (f"{attack} {markdown.interval(value, '{:.2f}')}" for attack, value in known.items())
+        reasons.append(f"{words}: {', '.join(values)}")
+        if any(results.above_chance(part=part, attack=attack) for attack in known):
+            best.append(max(known, key=lambda attack: known[attack].mean) == GRADINV)
+    outcome: Outcome = "confirmed" if sum(best) * 2 > len(best) else "not confirmed"
+    return Claim(
+        "Inverting Gradients is often the best on untrained models",
+        outcome if best else "not decidable here",
+        f"SSIM on one common network: {'; '.join(reasons)}",
+    )
+
+
+def _noise_may_fail(results: Results) -> Claim:
+    """Ask whether CPL still identifies images under some noise of the paper, of sets that it does without noise."""
+    published = {label("defenses", LaplacianNoise(scale)) for scale in NOISE}
+    parts = {name: f"{name}/noise" for name in SETS if results.above_chance(part=f"{name}/noise", defense="none")}
+    leaking = [
+        f"{defense} on {SETS[name]}"
+        for name, part in parts.items()
+        for defense in results.defenses(part)
+        if defense in published and results.above_chance(part=part, defense=defense)
+    ]
+    outcome: Outcome = "confirmed" if leaking else "not confirmed"
+    return Claim(
+        "Laplace noise does not always protect",
+        outcome if parts else "not decidable here",
+        f"still identified: {', '.join(leaking) or 'none'}",
+    )
