@@ -27,3 +27,9 @@ def test_table_one(channels, pixels, latent):
 def test_width_scales_every_layer():
     convolutions = [m for m in convnet((3, 28, 28), 8, width=4).modules() if isinstance(m, nn.Conv2d)]
     assert [m.out_channels for m in convolutions] == [4, 8, 8, 16, 16, 16, 16, 16, 16]
+
+
+def test_batch_norm_stands_between_convolution_and_relu():
+    kinds = [type(m).__name__ for m in convnet((3, 28, 28), 8, width=4, batch_norm=True).encoder]
+    block = ["Conv2d", "BatchNorm2d", "ReLU"]
+    assert kinds == [*block * 6, "MaxPool2d", *block * 3]
