@@ -187,6 +187,20 @@ def recommend(
         raise typer.Exit(NONE_FITS)
 
 
+@app.command()
+def leaderboard(
+    runs: Annotated[list[Path] | None, typer.Argument(help="Run folders of audits to add.")] = None,
+    table: Annotated[Path, typer.Option(help="CSV file with all results.")] = Path("docs/leaderboard.csv"),
+    page: Annotated[Path, typer.Option(help="Page to write from it.")] = Path("docs/leaderboard.md"),
+    cost: Annotated[float, typer.Option(help="Accuracy that a defence may cost to have a place, 0 to 1.")] = 0.05,
+) -> None:
+    """Rank defences by what attackers who know them identify, over all audits added so far."""
+    from leakward.report import update_leaderboard
+
+    count = update_leaderboard(runs or [], table, page, cost=cost)
+    out.print(f"{count} results in {table}; page: {page}", soft_wrap=True)
+
+
 @app.command(name="list")
 def list_names(family: Annotated[str, typer.Argument(help="attacks, defenses, data, models or metrics.")]) -> None:
     """List what a plan can name."""
