@@ -82,7 +82,7 @@ def test_a_victim_of_the_tables_is_one_image_whatever_the_batch(data, tmp_path):
     plan = make_plan(made)
     site = open_site(plan, torch.device("cpu"))
     cells, scores, _ = tiny_site.tables(run)
-    assert list(cells["recipe"]) == ["gradient, 1 images, eval mode", "gradient, 4 images, eval mode"]
+    assert list(cells["recipe"]) == ["gradient, 1 image, eval mode", "gradient, 4 images, eval mode"]
     assert list(cells["victims"]) == [4, 16]
     for cell, victims in zip(cells["id"], (4, 16), strict=True):
         pictures = load_file(run / "parts" / cell / "images.safetensors")

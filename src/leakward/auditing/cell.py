@@ -114,8 +114,12 @@ def _trained_by(plan: Plan) -> str:
 
 
 def _recipe(recipe: LocalTraining) -> str:
-    steps = f" of {len(recipe.step_sizes(recipe.batch_images))} steps" if recipe.share == "update" else ""
-    return f"{recipe.share}{steps}, {recipe.batch_images} images, {recipe.mode} mode"
+    steps = f" of {_counted(len(recipe.step_sizes(recipe.batch_images)), 'step')}" if recipe.share == "update" else ""
+    return f"{recipe.share}{steps}, {_counted(recipe.batch_images, 'image')}, {recipe.mode} mode"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _together(plan: Plan) -> str:
