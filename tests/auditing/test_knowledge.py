@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 import tiny_site
 import torch
@@ -52,3 +53,17 @@ def test_noise_with_a_public_mean_misleads_who_does_not_know_it_and_hides_little
     found = json.loads((tmp_path / "summary.json").read_text())["defenses"][1]["levels"]
     assert found["unaware"]["mse"]["mean"] > 1.5 * found["aware"]["mse"]["mean"]
     assert found["unaware"]["ssim"]["mean"] < found["aware"]["ssim"]["mean"] - 0.1
+
+
+def test_an_attack_starts_alike_whatever_it_knows(data, tmp_path):
+    """Where knowing changes nothing, as with noise of mean zero, both levels find the same."""
+    noise = [{"name": "gaussian-noise", "std": 0.01}]
+    searching = [{"name": "inverting-gradients", "iterations": 3}]
+    run = audit(tiny_site.plan(data, attack=searching, defense=noise, utility={"epochs": 0}), tmp_path)
+    _, scores, _ = tiny_site.tables(run)
+    cells = pd.read_parquet(run / "cells.parquet").rename(columns={"id": "cell"})
+    known = scores.merge(cells[["cell", "defense", "knowledge"]]).set_index(["victim", "metric"])
+    noisy = known[known["defense"] != "none"]
+    one, other = (noisy[noisy["knowledge"] == level]["value"] for level in ("unaware", "aware"))
+    assert len(one) > 0
+    pd.testing.assert_series_equal(one, other)

@@ -52,8 +52,9 @@ def attack_victims(
     Args:
         plan: It belongs to.
         site: Whose images are attacked.
-        part: Id of the cell; the attacker's randomness follows from it.
-        cell: Attack, knowledge and seed.
+        part: Id of the cell.
+        cell: Attack, knowledge and seed. The attacker's randomness follows from attack and seed alone, so that cells
+            which differ in defence or knowledge start alike and can be compared victim by victim.
         defense: Of the cell, fitted on the site's images.
         start: Network and weights that the server has.
         gallery: Of the site.
@@ -61,13 +62,14 @@ def attack_victims(
         progress: Called with the fraction done.
     """
     begin = time.perf_counter()
+    own = repr(cell.attack), cell.seed
     public = site.public(plan.audit.public_images)
-    task, state = cell.attack.plant(*start, public, stream("server", part))
+    task, state = cell.attack.plant(*start, public, stream("server", *own))
     rounds = site.rounds(plan, defense, cell.seed, task, state)
     granted, together = plan.audit.labels == "granted", plan.audit.aggregated_clients
     threat = ThreatModel(cell.knowledge, labels=granted, public=public is not None, clients=together)
     observations = [observe(round_, threat, public) for round_ in rounds]
-    found = cell.attack.recover(observations, stream("attack", part), progress)
+    found = cell.attack.recover(observations, stream("attack", *own), progress)
     checked = observations if cell.defense == NoDefense() and not cell.attack.active else []
     facts = {
         "status": _status(found),
