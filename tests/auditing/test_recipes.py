@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
-from leakward.auditing import attacking, audit, make_plan
+from leakward.auditing import audit, make_plan
 from leakward.auditing.controls import negative
 from leakward.auditing.site import open_site
 from leakward.auditing.utility import guarantee, train
@@ -50,9 +50,7 @@ SAME_AS = [
 
 
 @pytest.mark.parametrize(("defense", "recipe"), SAME_AS, ids=["images", "images and steps"])
-def test_the_numbers_are_those_of_a_plan_with_this_recipe(defense, recipe, data, tmp_path, monkeypatch):
-    """For attackers with equal luck: what a cell draws otherwise follows from its name."""
-    monkeypatch.setattr(attacking, "stream", lambda purpose, part: stream(purpose))
+def test_the_numbers_are_those_of_a_plan_with_this_recipe(defense, recipe, data, tmp_path):
     shared = {"attack": MATCHING, "utility": OFF, "audit": {"victims": 2}}
     audit(tiny_site.plan(data, defense=[defense], **shared), tmp_path / "defended")
     audit(tiny_site.plan(data, defense=[], recipe=recipe, **shared), tmp_path / "written")
