@@ -174,7 +174,7 @@ def recommend(
     found = choose(run, max_leak, min_accuracy)
     table = Table(Column("defence", no_wrap=True), "identified", "not ruled out", "accuracy", "", box=None)
     for choice in found.choices:
-        accuracy = "not measured" if choice.accuracy is None else f"{choice.accuracy:.3f}"
+        accuracy = _accuracy(choice.accuracy, choice.diverged)
         notes = ", ".join(["meets the wish"] * choice.meets + ["on the front"] * choice.best)
         table.add_row(_escaped(choice.defense), f"{choice.found:.0%}", f"{choice.leak:.0%}", accuracy, notes)
     out.print(table)
@@ -357,13 +357,17 @@ def _show(run: Path) -> str:
                 f"{round(metrics['identified']['mean'] * images)} of {images}",
                 f"{metrics['ssim_gain']['mean']:+.2f}",
                 f"{metrics['psnr']['mean']:.1f}",
-                "not measured" if defense["accuracy"] is None else f"{defense['accuracy']:.3f}",
+                _accuracy(defense["accuracy"], defense["diverged"]),
                 "none" if defense["epsilon"] is None else f"{defense['epsilon']:.3g}",
             )
     out.print(table)
     verdict = summary["verdict"]
     out.print(f"[bold]verdict: {verdict['status']}[/] - {_escaped(verdict['reason'])}", soft_wrap=True)
     return verdict["status"]
+
+
+def _accuracy(value: float | None, diverged: bool) -> str:
+    return "diverged" if diverged else "not measured" if value is None else f"{value:.3f}"
 
 
 def _show_federated(run: Path) -> None:
@@ -378,7 +382,7 @@ def _show_federated(run: Path) -> None:
     for key, found in rounds.groupby(["defense", "seed"], sort=False):
         defense, seed = cast(tuple[str, int], key)
         last, total = found.iloc[-1], found.sum(numeric_only=True)
-        scores = (f"{last[name]:.3f}" for name in ("accuracy", "f1_macro", "auc"))
+        scores = (_accuracy(last[name], pd.isna(last[name])) for name in ("accuracy", "f1_macro", "auc"))
         spent = f"{total['seconds'] / 60:.1f}", f"{(total['bytes_down'] + total['bytes_up']) / 1e6:.1f}"
         epsilon = f"{max(proven[key]):.3g}" if key in proven else "none"
         row = f"{seed}", f"{len(found)}", *scores, epsilon, *spent, f"{total['lost']:.0f}"

@@ -84,6 +84,14 @@ def test_under_noise_an_answer_closer_to_the_mean_image_is_no_likelier_than_the_
     assert judged(judge, batch.images, batch.labels) < judged(judge, smoother, batch.labels)
 
 
+def test_an_average_in_a_batch_does_not_make_up_for_an_image_that_is_unlikely():
+    _, seen = seen_under_noise(0.005)
+    judge, mean = Judge.of([seen], generator(0)), seen.public.images.mean(0)
+    odd = torch.rand(2, *mean.shape, generator=generator(0))
+    batch = torch.stack([mean, odd[0]])
+    assert judge._surprise(batch) == judge._surprise(odd[:1]) + mean.numel()
+
+
 def test_local_steps_and_batches_are_attacked(victims):
     recipe = LocalTraining(share="update", batch_images=2, minibatch=1, epochs=2, learning_rate=0.1)
     for one in Ensemble(3).recover(victims(2, "lenet", channels=2, recipe=recipe, threat=PUBLIC), generator(0)):

@@ -177,6 +177,31 @@ def test_a_training_that_diverges_is_a_result_of_the_audit(data, tmp_path, engin
     assert len(engine) == trained
 
 
+def test_updates_that_a_diverged_training_never_sent_are_cells_without_scores(data, tmp_path, engine):
+    from leakward.auditing import audit
+
+    made = plan(data, defense=[{"name": "gaussian-noise", "std": 1e38}])
+    run = audit(made | {"audit": {**made["audit"], "after_rounds": [0, 2]}}, tmp_path)
+    cells = pd.read_parquet(run / "cells.parquet")
+    lost = cells[cells["status"] == "diverged"]
+    assert set(lost["defense"]) == {"gaussian-noise(std=1e+38)"}
+    assert set(lost["after_rounds"]) == {2}
+    assert not set(lost["id"]) & set(pd.read_parquet(run / "scores.parquet")["cell"])
+
+
+def test_without_a_model_an_audit_has_no_reader_of_classes_and_goes_on(data, tmp_path, engine):
+    from leakward.auditing import audit
+    from leakward.report import build_report
+
+    recipe = {"share": "update", "minibatch": 8, "learning_rate": 1e38, "epochs": 3}
+    run = audit(plan(data, recipe=recipe, defense=[]), tmp_path)
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["defenses"][0]["diverged"]
+    assert summary["defenses"][0]["accuracy"] is None
+    assert summary["verdict"]["status"] == "inconclusive"
+    assert "diverged" in build_report(run).read_text()
+
+
 def test_what_a_client_cannot_do_is_said_before_the_engine_starts(data, tmp_path, engine):
     from leakward.auditing import audit
     from leakward.auditing.federation import federate

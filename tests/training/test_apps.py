@@ -204,6 +204,22 @@ def test_clients_that_diverge_are_lost_while_others_go_on(data):
     assert [done.traffic.lost for done in found.rounds] == [1, 1]
 
 
+@dataclass(frozen=True)
+class Rasher(Defense):
+    """Lets every client learn far too fast."""
+
+    def on_recipe(self, recipe):
+        return replace(recipe, learning_rate=1e38, epochs=3)
+
+
+def test_a_client_that_is_silent_has_not_diverged(data):
+    made = job(data, clients=2, defense=Rasher(), timeout=0.3)
+    [found] = run(made)
+    assert found.diverged == 1
+    with pytest.raises(LeakwardError, match="expected an update of at least one of 2 clients"):
+        run(made, silent=lambda client, _: client == 1)
+
+
 def test_a_fraction_of_the_clients_trains(data):
     made = job(data, clients=6, rounds=5, fraction=0.5)
     asked = []

@@ -36,6 +36,13 @@ class Attacked:
     pictures: Tensors
 
 
+NOTHING_SENT = Attacked(
+    {"status": "diverged", "victims": 0, "seconds": 0.0, "members": [], "checks": [], "scores": [], "class_f1": None},
+    {},
+)
+"""Of a cell whose training did not come so far that an update could be attacked."""
+
+
 def attack_victims(
     plan: Plan,
     site: Site,

@@ -11,7 +11,7 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from leakward.auditing.attacking import Classifier, attack_victims
+from leakward.auditing.attacking import NOTHING_SENT, Classifier, attack_victims
 from leakward.auditing.cell import Cell, cell_id, cells, factors
 from leakward.auditing.facts import device as device_named
 from leakward.auditing.facts import facts
@@ -22,6 +22,7 @@ from leakward.auditing.store import CELLS, SCORES, UTILITY, Store
 from leakward.auditing.summary import summarise_run
 from leakward.auditing.trainings import Trainings
 from leakward.auditing.utility import predict
+from leakward.errors import DivergedError
 from leakward.federated import Defense
 from leakward.metrics import moments
 from leakward.models import Task
@@ -115,13 +116,17 @@ class _Run:
     def _attack(self, part: str, cell: Cell) -> None:
         defense = self._defense(cell.defense, cell.seed)
         classifier = self._classifier(cell.seed)
-        start = self._start(cell, defense)
-        attacked = attack_victims(
-            self.plan, self.site, part, cell, defense, start, self.gallery, classifier, self._within
-        )
+        try:
+            start = self._start(cell, defense)
+        except DivergedError:
+            attacked = NOTHING_SENT
+        else:
+            attacked = attack_victims(
+                self.plan, self.site, part, cell, defense, start, self.gallery, classifier, self._within
+            )
         with self.store.new_part(part) as folder:
             Store.dump(folder / CELL, attacked.facts)
-            if self.plan.audit.images:
+            if self.plan.audit.images and attacked.pictures:
                 save_file(attacked.pictures, folder / PICTURES)
 
     def _start(self, cell: Cell, defense: Defense) -> tuple[Task, Tensors]:

@@ -53,7 +53,10 @@ def federate(
         clients = [_rows(job, map(_client, proven_clients(store, p, job, delta))) for p, job in jobs.items()]
         store.write_table("rounds.parquet", list(chain(*rows)), ROUNDS)
         store.write_table("clients.parquet", list(chain(*clients)), CLIENTS)
-        last = [of[-1] | _stated(proven) for of, proven in zip(rows, clients, strict=True)]
+        last = [
+            of[-1] | {"diverged": "accuracy" not in of[-1]} | _stated(proven)
+            for of, proven in zip(rows, clients, strict=True)
+        ]
         facts = {**software(), "started": started, "finished": _now()}
         store.write_json("federated.json", {"schema": 1, "plan": plain(plan), "facts": facts, "trainings": last})
     progress("done", 1.0)

@@ -123,8 +123,11 @@ class Trainings:
                 self._train(part, defense, seed, lambda done, w=what, n=number: progress(w, n + done))
 
     def undefended(self, seed: int) -> Tensors | None:
-        """Return the weights that training without a defence ended with, or None where there was none."""
-        return self.after(self.plan.training_rounds, NoDefense(), seed) if self.parts else None
+        """Return the weights that training without a defence ended with, or None where it did not or there was none."""
+        try:
+            return self.after(self.plan.training_rounds, NoDefense(), seed) if self.parts else None
+        except DivergedError:
+            return None
 
     def after(self, number: int, defense: Defense, seed: int) -> Tensors:
         """Return the weights after so many rounds of the training with ``defense``.

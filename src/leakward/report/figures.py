@@ -39,7 +39,7 @@ def plot_axes(summary: Summary) -> Axes | None:
     for metric in ("identified", "ssim_gain", "ssim"):
         if any(level.get(metric, Estimate()).mean is not None for level in levels):
             trained = [result for result in summary.defenses if not result.diverged]
-            return Axes(metric, all(result.accuracy is not None for result in trained))
+            return Axes(metric, bool(trained) and all(result.accuracy is not None for result in trained))
     return None
 
 

@@ -66,6 +66,7 @@ def _context(run: Run, images: bool) -> dict[str, Any]:
         "cards": cards(summary),
         "axes": axes,
         "metric": title(axes.metric) if axes else "",
+        "diverged": [defense_title(result.defense) for result in summary.defenses if result.diverged],
         "plot": Markup(leakage_plot(summary, axes)) if axes else "",
         "images": images,
         "strips": strips(run) if images else (),

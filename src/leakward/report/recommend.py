@@ -23,6 +23,7 @@ class Choice:
         accuracy: Of the model trained with it, in [0, 1]; None where it was not measured.
         best: Whether no other defence has both less leak and more accuracy: it is on the Pareto front.
         meets: Whether it meets the wish.
+        diverged: Whether training with it gave no model.
     """
 
     defense: str
@@ -31,6 +32,7 @@ class Choice:
     accuracy: float | None
     best: bool
     meets: bool
+    diverged: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def _choice(result: DefenseResult, others: list[DefenseResult], max_leak: float,
     meets = leak <= max_leak and accuracy >= min_accuracy and measured and not result.diverged
     found = result.levels["aware"]["identified"].mean
     best = not beaten and not result.diverged
-    return Choice(result.defense, leak if found is None else found, leak, result.accuracy, best, meets)
+    return Choice(result.defense, leak if found is None else found, leak, result.accuracy, best, meets, result.diverged)
 
 
 def _known(result: DefenseResult) -> tuple[float, float]:
@@ -114,7 +116,7 @@ def _known(result: DefenseResult) -> tuple[float, float]:
 def _none(choices: tuple[Choice, ...], max_leak: float, min_accuracy: float) -> str:
     if not choices:
         return "None does: the audit attacked no defence at the aware level."
-    least = min(choices, key=lambda choice: choice.leak)
+    least = min(choices, key=lambda choice: (choice.diverged, choice.leak))
     hint = "more victims would narrow the interval" if least.found <= max_leak < least.leak else "try other defences"
     wish = f"at most {percent(max_leak)} identified at an accuracy of at least {percent(min_accuracy)}"
     return (

@@ -61,10 +61,10 @@ class Results:
         return float(rows["seconds"].sum() / rows["updates"].sum())
 
     def accuracy(self, part: str, defense: str, metric: str = "accuracy") -> float | None:
-        """Return how good the model was at the end of training, on average over seeds; None where none was trained."""
+        """Return how good the model was at the end of training, on average over seeds; None where one has none."""
         rows: Any = self.utility[(self.utility["part"] == part) & (self.utility["defense"] == defense)]
         last = rows[rows["round"] == rows["rounds"]][metric]
-        return None if last.empty else float(last.mean())
+        return None if last.empty or last.isna().any() else float(last.mean())
 
     def times(self, part: str) -> list[int]:
         """Return after how many rounds of training the updates of a part were attacked, in ascending order."""

@@ -24,10 +24,10 @@ def scores(task: Task, state: Tensors, images: Float[Tensor, "n c h w"], labels:
     """Return accuracy, macro F1 and macro AUC on ``images``.
 
     Raises:
-        DivergedError: If the model's answers are not finite.
+        DivergedError: If the model's weights, buffers or answers are not finite.
     """
     found = logits(task, state, images)
-    if not torch.isfinite(found).all():
-        raise DivergedError("model: expected finite answers, got NaN or infinity; lower the noise or the learning rate")
+    if not all(torch.isfinite(value).all() for value in (*state.values(), found)):
+        raise DivergedError("model: expected finite numbers, got NaN or infinity; lower the noise or the learning rate")
     classes = class_scores(found.argmax(1), labels, task.spec.num_classes)
     return ModelScores(classes.accuracy, classes.f1_macro, auc_macro(found.softmax(1), labels))

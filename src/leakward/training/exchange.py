@@ -60,7 +60,7 @@ class Exchange(Grid):
         """Send one round's messages, and return the updates that come in time, in the order of clients.
 
         Raises:
-            DivergedError: If every client trained to weights that are not finite.
+            DivergedError: If every client that was asked says that its weights are not finite.
             LeakwardError: If no client sends one for another reason.
         """
         sent = list(messages)
@@ -73,7 +73,7 @@ class Exchange(Grid):
         self.round += 1
         if not good:
             wanted = f"an update of at least one of {asked} clients"
-            kind = DivergedError if all(map(diverged, replies)) and replies else LeakwardError
+            kind = DivergedError if sum(map(diverged, replies)) == asked else LeakwardError
             raise kind(f"round {self.round}: expected {wanted}, got none; {_reason(replies)}")
         seconds, up = time.perf_counter() - start, sum(map(size, good))
         self.last = Traffic(len(good), asked - len(good), seconds, down, up)

@@ -63,5 +63,7 @@ class Judge:
         return replace(found, objective=value if math.isfinite(value) else math.inf), left == EXPLAINED
 
     def _surprise(self, images: Float[Tensor, "b c h w"]) -> float:
-        """Return how unlikely images are, but at least as much as typical images: nearer to the mean is no virtue."""
-        return 0.0 if self.prior is None else max(float(self.prior.unlikeliness(images)), float(images.numel()))
+        """Return how unlikely images are, each at least as much as a typical one: nearer to the mean is no virtue."""
+        if self.prior is None:
+            return 0.0
+        return sum(max(float(self.prior.unlikeliness(image[None])), float(image.numel())) for image in images)
