@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from benchmarks import columns
 from leakward import __version__
 from leakward.metrics.intervals import p_value_above_chance
 from leakward.report import markdown
 
 LEVELS = ("unaware", "aware")
-CHANCE, SURE = 1 / 256, 0.05
+SURE = 0.05
 
 
 def head(plan: Mapping[str, Any], changes: Sequence[str], note: str) -> str:
@@ -28,8 +30,8 @@ Real images ({data["name"]}), labels {plan["audit"]["labels"]}, weights at their
 Accuracy and macro F1 are those of a federation of {data["clients"]} clients after {federation["rounds"]} rounds of
 {federation["images"]} images each, unless a table says otherwise. That is short: the undefended row is what to compare
 with. Intervals are 95 % bootstrap intervals over updates. An image is identified if its reconstruction is nearer to it
-than to the other 255 images of the site. A defence *protects* from an attacker who identifies no more images than
-guessing would (binomial test at 5 %), whether he knows of it or not, which says nothing of what else a picture may
+than to the other 255 images of the site. A defence *protects* if no more updates give an image away than guessing would
+explain (binomial test at 5 %), whether the attacker knows of it or not, which says nothing of what else a picture may
 show."""
 
 
@@ -42,11 +44,12 @@ def section(plan: Mapping[str, Any], column: Mapping[str, Any], folder: Path) ->
     about = f"{updates} updates. {columns.mean_image(summary)}{trained}"
     measured = [f"{words}, {level}" for level in LEVELS for words, _ in columns.MEASURES.values()]
     names = ["defence", *measured, "accuracy", "F1", "epsilon", ""]
-    rows = [entries(row) for row in summary["defenses"]]
+    leaking = leaking_to_unaware(folder, summary["controls"]["negative"]["chance"], updates)
+    rows = [entries(row, row["defense"] in leaking) for row in summary["defenses"]]
     return "\n\n".join([about, markdown.table(names, rows)])
 
 
-def entries(row: Mapping[str, Any]) -> list[str]:
+def entries(row: Mapping[str, Any], unaware: bool) -> list[str]:
     """Return the entries of one defence."""
     levels = row["levels"]
     found = [
@@ -57,27 +60,47 @@ def entries(row: Mapping[str, Any]) -> list[str]:
     return [
         row["defense"],
         *found,
-        number(row["accuracy"]),
+        "diverged" if row["diverged"] else number(row["accuracy"]),
         number(row["f1_macro"]),
         number(row["epsilon"]),
-        verdict(row),
+        verdict(row, unaware),
     ]
 
 
-def verdict(row: Mapping[str, Any]) -> str:
-    """Return against whom a defence protects."""
-    leaks = {level: leaked(row, level) for level in LEVELS if level in row["levels"]}
-    if leaks["aware"]:
-        alone = not leaks.get("unaware", True)
-        return "protects only from the unaware" if alone else "does not protect"
-    return "does not protect: the unaware attacker does better" if leaks.get("unaware") else "protects"
+def verdict(row: Mapping[str, Any], unaware: bool) -> str:
+    """Return against whom a defence protects.
+
+    Args:
+        row: Of the summary, whose verdict is on the attacker who knows the defence.
+        unaware: Whether the images leak to one who does not.
+    """
+    status = row["verdict"]["status"]
+    if status == "leaks":
+        return "does not protect" if unaware or row["defense"] == "none" else "protects only from the unaware"
+    if unaware:
+        return "does not protect: the unaware attacker does better"
+    return "protects" if status == "no leak found" else f"not known: {row['verdict']['reason']}"
 
 
-def leaked(row: Mapping[str, Any], level: str) -> bool:
-    """Return whether more images were identified than chance explains."""
-    images = row["victims"]
-    hits = round(row["levels"][level]["identified"]["mean"] * images)
-    return p_value_above_chance(hits, images, CHANCE) < SURE
+def leaking_to_unaware(folder: Path, chance: float, updates: int) -> set[str]:
+    """Return the defences under which more updates give an image away than chance explains.
+
+    Args:
+        folder: Of the run.
+        chance: To pick the right image of the site.
+        updates: Attacked in each cell.
+    """
+    cells = pd.read_parquet(folder / "cells.parquet").rename(columns={"id": "cell"})
+    scores: Any = pd.read_parquet(folder / "scores.parquet").merge(cells[["cell", "defense", "knowledge"]])
+    rows = scores[(scores["metric"] == "identified") & (scores["knowledge"] == "unaware")]
+    rows = rows.assign(update=rows["victim"] % updates)
+    found: set[str] = set()
+    for name, own in rows.groupby("defense"):
+        per_update = own.groupby("update")["value"]
+        lucky = 1 - (1 - chance) ** float(per_update.size().mean())
+        if p_value_above_chance(int(per_update.max().sum()), per_update.ngroups, lucky) < SURE:
+            found.add(str(name))
+    return found
 
 
 def number(value: float | None) -> str:

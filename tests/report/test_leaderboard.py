@@ -24,27 +24,34 @@ def board(tmp_path):
 def run(make_run):
     """A finished run with these results; clipping recovers images better than sign does."""
 
-    def make(found=FOUND, positive=True, **options):
+    def make(found=FOUND, positive=True, rate=0.1, images=0, attack="dlg", verdict="leaks", **options):
         def edit(summary, plan):
             row = summary["defenses"][0]
-            cell = {"cells": summary["cells"][0] | {"recipe": "update"}}
-            ssim = {"mean": 0.3, "low": 0.2, "high": 0.4, "worst": 0.9}
+            cell = {"cells": summary["cells"][0] | {"recipe": "update", "attack": attack}}
+            ssim = {"mean": 0.3, "low": 0.2, "worst": 0.9}
             summary["cells"] = [cell["cells"] | {"defense": name, "knowledge": "aware"} for name in found]
             summary["defenses"] = [
                 row
                 | {"defense": name, "accuracy": accuracy, "victims": 8}
+                | {"verdict": {"status": verdict if name != "none" else "leaks", "reason": "made up"}}
                 | {
                     "levels": {
                         "aware": {
-                            "identified": {"mean": mean, "low": 0.0, "high": 1.0, "worst": 1.0},
-                            "ssim": ssim | {"mean": 0.4 if name == "clipping" else 0.3},
+                            "identified": {"mean": mean, "low": 0.0, "high": mean, "worst": 1.0},
+                            "ssim": ssim | {"high": 0.4 if name == "clipping" else 0.3},
                         }
                     }
                 }
                 for name, (mean, accuracy) in found.items()
             ]
             summary["controls"]["positive"]["passed"] = positive
-            plan["plan"] = {"data": {"name": "phantom"}, "model": {"name": "cnn6", "width": 6}}
+            plan["plan"] = {
+                "data": {"name": "phantom", "clients": 4},
+                "model": {"name": "cnn6", "width": 6},
+                "recipe": {"learning_rate": rate},
+                "audit": {"victims": 8, "labels": "inferred"},
+                "federation": {"rounds": 10, "images": images},
+            }
 
         return make_run(edit, images=False, **options)
 
@@ -85,6 +92,28 @@ def test_a_defence_whose_accuracy_is_not_known_has_no_place(run, board):
     assert places(board[1]) == [("", "sign"), ("", "none")]
 
 
+def test_other_settings_are_other_sections(run, board):
+    runs = [run(), run(rate=0.2, folder="rate"), run({"none": (1.0, 0.5), "sign": (0.0, 0.5)}, images=50, folder="few")]
+    assert update_leaderboard(runs, *board) == 12
+    assert board[1].read_text().count("## phantom, cnn6(width=6), update") == 3
+    assert "4 clients, 10 rounds of 50 images" in board[1].read_text()
+    assert places(board[1]).count(("", "dp-sgd")) == 2
+
+
+def test_of_several_attacks_the_one_that_finds_most_counts(run, board):
+    weak = {"none": (1.0, 0.9), "sign": (0.0, 0.87)}
+    assert update_leaderboard([run(), run(weak, attack="idlg", folder="weak")], *board) == 7
+    assert places(board[1])[0] == ("1", "sign")
+    line = next(line for line in board[1].read_text().splitlines() if "| sign |" in line)
+    assert "20%" in line
+    assert line.endswith("| dlg |")
+
+
+def test_an_audit_that_was_not_conclusive_gives_no_place(run, board):
+    update_leaderboard([run({"none": (1.0, 0.9), "sign": (0.0, 0.9)}, verdict="inconclusive")], *board)
+    assert places(board[1]) == [("", "sign"), ("", "none")]
+
+
 def test_a_failed_attack_ranks_nothing(run, board):
     with pytest.raises(LeakwardError, match="an attack that succeeds without a defence"):
         update_leaderboard([run(positive=False)], *board)
@@ -95,7 +124,12 @@ def test_what_is_no_leaderboard_is_refused(run, board):
     with pytest.raises(LeakwardError, match="name a run folder"):
         update_leaderboard([], *board)
     board[0].write_text("a,b\n1,2\n")
-    with pytest.raises(LeakwardError, match="expected the columns data, model"):
+    with pytest.raises(LeakwardError, match="got: the columns a, b"):
         update_leaderboard([run()], *board)
+    board[0].unlink()
+    update_leaderboard([run(folder="good")], *board)
+    board[0].write_text(board[0].read_text().replace("0.88", "88%"))
+    with pytest.raises(LeakwardError, match="88%"):
+        update_leaderboard([], *board)
     with pytest.raises(LeakwardError, match="a share from 0 to 1"):
         update_leaderboard([], *board, cost=2.0)

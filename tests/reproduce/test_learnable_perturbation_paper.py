@@ -84,7 +84,7 @@ def made_up(values, found=0.75):
             scores.append({**own, "metric": "identified", "value": float(update < 8 * found)})
             scores.append({**own, "metric": "mse_normalised", "value": error + 0.001 * update})
         utility.append({"part": part, "defense": defense, "seed": 0, "round": 1, "rounds": 1, "accuracy": accuracy})
-    return Results(pd.DataFrame(scores), pd.DataFrame(utility), pd.DataFrame(scores))
+    return Results(pd.DataFrame(scores), pd.DataFrame(utility), pd.DataFrame(scores).assign(chance=1 / 256))
 
 
 BASE = {"none": (1.0, 0.1, 0.9), "dp-sgd": (1.0, 0.5, 0.88), "bido": (0.75, 0.6, 0.89)}

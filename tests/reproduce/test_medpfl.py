@@ -112,7 +112,7 @@ def made_up(undefended, noisy, ssim):
         rows(f"{name}/noise", "cpl", "laplacian-noise(scale=0.0025)", "identified", hits(noisy))
         rows(f"{name}/noise", "cpl", "laplacian-noise(scale=0.3)", "identified", hits(1.0))
     frame = pd.DataFrame(scores)
-    return Results(frame, pd.DataFrame(), frame.drop_duplicates(["part", "attack", "defense"]))
+    return Results(frame, pd.DataFrame(), frame.drop_duplicates(["part", "attack", "defense"]).assign(chance=1 / 256))
 
 
 ALL = dict.fromkeys(RANGES, 1.0)
@@ -123,7 +123,8 @@ SSIM = dict.fromkeys(RANGES, 0.5)
     ("undefended", "noisy", "ssim", "outcomes"),
     [
         (ALL, 0.5, SSIM | {GRADINV: 0.8}, ["confirmed"] * 3),
-        (ALL | {"dlg": 0.0}, 0.0, SSIM | {"cpl": 0.8}, ["not confirmed"] * 3),
+        (ALL, 0.0, SSIM | {"cpl": 0.8}, ["confirmed", "not confirmed", "not confirmed"]),
+        (ALL | {GRADINV: 0.0}, 0.5, SSIM | {GRADINV: 0.8}, ["not decidable here", "not confirmed", "confirmed"]),
         (dict.fromkeys(RANGES, 0.0), 0.5, SSIM, ["not decidable here"] * 3),
     ],
 )

@@ -14,16 +14,18 @@ from leakward.errors import LeakwardError
 from leakward.report import markdown
 from leakward.report.run import Run, read_run
 from leakward.report.schema import DefenseResult, Estimate
+from leakward.streams import digest
 
-SETTING = ["data", "model", "recipe"]
-"""What has to be the same for two defences to be compared."""
-OWN = ["defense", "attacks", "victims"]
-NUMBERS = ["identified", "identified_low", "identified_high", "ssim", "ssim_low", "ssim_high", "accuracy", "f1_macro",
-           "epsilon"]  # fmt: skip
-COLUMNS = [*SETTING, *OWN, *NUMBERS, "trained", "leakward"]
-KEY = [*SETTING, "defense", "attacks"]
+SETTING = ["data", "model", "recipe", "trained", "setting"]
+"""What has to be the same for two defences to be compared; ``setting`` stands for all numbers of the plan behind it."""
+NUMBERS = ["victims", "identified", "identified_low", "identified_high", "ssim", "ssim_low", "ssim_high", "accuracy",
+           "f1_macro", "epsilon"]  # fmt: skip
+COLUMNS = [*SETTING, "defense", "attacks", "verdict", *NUMBERS, "leakward"]
+KEY = ["setting", "defense", "attacks"]
 """A new result in these replaces an old one."""
-NONE = "none"
+NONE, OPEN = "none", "inconclusive"
+CELL = ("victims", "images", "seeds", "knowledge", "confidence")
+"""Of ``[audit]``: how much was measured, not what."""
 
 
 def update_leaderboard(runs: Sequence[Path], table: Path, page: Path, *, cost: float = 0.05) -> int:
@@ -53,12 +55,13 @@ def update_leaderboard(runs: Sequence[Path], table: Path, page: Path, *, cost: f
 
 def _read(table: Path) -> pd.DataFrame:
     try:
-        found = pd.read_csv(table)
+        found = pd.read_csv(table, dtype=str, keep_default_na=False)
+        if list(found.columns) != COLUMNS:
+            raise ValueError(f"the columns {', '.join(found.columns)}")
+        numbers: Any = found[NUMBERS].replace("", "nan").astype(float)
     except (OSError, ValueError) as error:
         raise LeakwardError(f"{table}: expected the table of a leaderboard, got: {error}; name a run folder") from error
-    if list(found.columns) != COLUMNS:
-        raise LeakwardError(f"{table}: expected the columns {', '.join(COLUMNS)}, got {', '.join(found.columns)}")
-    return found.astype(dict.fromkeys(NUMBERS, float))
+    return found.assign(**{name: numbers[name] for name in NUMBERS})
 
 
 def _entries(run: Run) -> list[dict[str, Any]]:
@@ -69,28 +72,39 @@ def _entries(run: Run) -> list[dict[str, Any]]:
             f"run {run.folder}: expected an attack that succeeds without a defence, got: "
             f"{summary.controls.positive.finding} Audit with stronger attacks"
         )
-    cells, trained = summary.cells, {one.defense: one for one in summary.utility}
+    own = [cell for cell in summary.cells if cell.server == "honest"]
     common = {
         "data": Path(plan["data"]["name"]).stem,
         "model": _named(plan["model"]),
-        "attacks": ", ".join(dict.fromkeys(cell.attack for cell in cells if cell.server == "honest")),
+        "recipe": next(cell.recipe for cell in own if cell.defense == NONE),
+        "trained": _trained(plan),
+        "setting": _setting(plan),
+        "attacks": ", ".join(dict.fromkeys(cell.attack for cell in own)),
         "leakward": summary.leakward,
     }
-    rows: list[dict[str, Any]] = []
-    for result in summary.defenses:
-        if "aware" not in result.levels:
-            continue
-        own = trained.get(result.defense)
-        recipe = next(cell.recipe for cell in cells if cell.defense == result.defense)
-        trained_by = f"{own.clients} clients, {own.rounds} rounds" if own else ""
-        rows.append(common | {"recipe": recipe, **_numbers(result), "trained": trained_by})
-    undefended = next(row["recipe"] for row in rows if row["defense"] == NONE)
-    return [row | {"recipe": undefended} for row in rows]
+    return [common | _numbers(result) for result in summary.defenses if "aware" in result.levels]
+
+
+def _setting(plan: dict[str, Any]) -> str:
+    """Return a digest of everything in a plan but attacks, defences, and how much is measured."""
+    audit = {key: value for key, value in plan["audit"].items() if key not in CELL}
+    data = {key: value for key, value in plan["data"].items() if key != "path"}
+    training = "federation" if plan.get("federation") else "utility"
+    return digest({**{name: plan[name] for name in ("model", "recipe", training)}, "data": data, "audit": audit})
+
+
+def _trained(plan: dict[str, Any]) -> str:
+    """Return by whom the model was trained, and how long."""
+    if federation := plan.get("federation"):
+        drawn = f" of {federation['images']} images" if federation["images"] else ""
+        return f"{plan['data']['clients']} clients, {federation['rounds']} rounds{drawn}"
+    return f"one site, {plan['utility']['epochs']} epochs"
 
 
 def _numbers(result: DefenseResult) -> dict[str, Any]:
     found: dict[str, Any] = {
         "defense": result.defense,
+        "verdict": result.verdict.status,
         "victims": result.victims,
         "accuracy": result.accuracy,
         "f1_macro": result.f1_macro,
@@ -103,37 +117,40 @@ def _numbers(result: DefenseResult) -> dict[str, Any]:
 
 
 def _named(table: dict[str, Any]) -> str:
-    options = ", ".join(f"{key}={value}" for key, value in table.items() if key != "name")
+    options = ", ".join(f"{key}={value}" for key, value in sorted(table.items()) if key != "name")
     return f"{table['name']}({options})" if options else str(table["name"])
 
 
 def _page(table: pd.DataFrame, cost: float) -> str:
     head = f"""# Leaderboard
 
-Defences by how many images an attacker who knows them identifies among those of the site, with a 95 % interval, then by
-the SSIM of what comes back; less is better. Only audits with the same data, model and recipe are compared. A defence
-has a place if its model is at most {100 * cost:g} points less accurate than that of the undefended client. Made by
-`leakward leaderboard` from [leaderboard.csv](leaderboard.csv); [how to submit](submitting.md)."""
+Defences by how many images an attacker who knows them may identify among those of the site, which is the upper end of
+the 95 % interval, then by the upper end of the SSIM of what comes back; less is better. Of several attacks the one that
+finds most counts. Only audits with the same data, model, recipe and training are compared. A defence has a place if its
+model is at most {100 * cost:g} points less accurate than that of the undefended client and its audit was conclusive.
+Made by `leakward leaderboard` from [leaderboard.csv](leaderboard.csv); [how to submit](submitting.md)."""
     groups: Any = table.groupby(SETTING, sort=True)
     return "\n\n".join([head, *(_section(setting, rows, cost) for setting, rows in groups)]) + "\n"
 
 
-def _section(setting: tuple[str, str, str], rows: Any, cost: float) -> str:
-    data, model, recipe = setting
-    bare = rows[rows["defense"] == NONE]["accuracy"].max()
-    ordered = rows.sort_values(["identified", "ssim", "accuracy"], ascending=[True, True, False]).to_dict("records")
-    placed = [row for row in ordered if row["defense"] != NONE and _affordable(row, bare, cost)]
+def _section(setting: Sequence[str], rows: Any, cost: float) -> str:
+    data, model, recipe, trained, digested = setting
+    leaks = ["identified_high", "ssim_high"]
+    worst = rows.sort_values(leaks, na_position="first").drop_duplicates("defense", keep="last")
+    bare = float(worst[worst["defense"] == NONE]["accuracy"].max())
+    ordered = worst.sort_values([*leaks, "accuracy"], ascending=[True, True, False]).to_dict("records")
+    placed = [row for row in ordered if row["defense"] != NONE and _ranks(row, bare, cost)]
     others = [row for row in ordered if row not in placed]
     head = ["place", "defence", "identified", "SSIM", "accuracy", "F1", "epsilon", "images", "attacks"]
     lines = [_line(str(place), row) for place, row in enumerate(placed, start=1)] + [_line("", row) for row in others]
-    trained = " or ".join(sorted(set(rows["trained"].dropna())))
-    words = f"Accuracy and F1 are of {trained}.\n\n" if trained else ""
-    return f"## {data}, {model}, {recipe}\n\n{words}{markdown.table(head, lines)}"
+    about = f"Trained by {trained}; setting `{digested}`."
+    return f"## {data}, {model}, {recipe}\n\n{about}\n\n{markdown.table(head, lines)}"
 
 
-def _affordable(row: dict[str, Any], bare: float, cost: float) -> bool:
-    """Return whether a defence costs little enough; one whose accuracy is not known does not."""
-    return bool(row["accuracy"] >= bare - cost)
+def _ranks(row: dict[str, Any], bare: float, cost: float) -> bool:
+    """Return whether a defence was measured, and costs little enough; what is not known does not count for it."""
+    measured = row["verdict"] != OPEN and not pd.isna(row["identified_high"])
+    return measured and bool(row["accuracy"] >= bare - cost)
 
 
 def _line(place: str, row: dict[str, Any]) -> list[str]:
@@ -142,13 +159,13 @@ def _line(place: str, row: dict[str, Any]) -> list[str]:
         for name, form in (("identified", "{:.0%}"), ("ssim", "{:.2f}"))
     ]
     numbers = ["" if (value := _or_none(row[name])) is None else form.format(value) for name, form in FORMS.items()]
-    return [place, row["defense"], *intervals, *numbers, str(row["victims"]), row["attacks"]]
+    return [place, row["defense"], *intervals, *numbers, row["attacks"]]
 
 
 ENDS = (("mean", ""), ("low", "_low"), ("high", "_high"))
-FORMS = {"accuracy": "{:.3f}", "f1_macro": "{:.3f}", "epsilon": "{:.3g}"}
+FORMS = {"accuracy": "{:.3f}", "f1_macro": "{:.3f}", "epsilon": "{:.3g}", "victims": "{:.0f}"}
 
 
 def _or_none(value: float) -> float | None:
     """Return a number of the table, or None where the table has none."""
-    return None if pd.isna(value) else float(value)
+    return None if pd.isna(value) else value

@@ -1,5 +1,6 @@
 """What the audits of a reproduction found, as small tables from which its page can be built again."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,6 @@ from leakward.metrics.identification import IDENTIFIED
 
 SCORES, UTILITY, CELLS = "scores.parquet", "utility.parquet", "cells.parquet"
 FACTORS = ["part", "attack", "defense", "knowledge", "after_rounds", "seed"]
-CHANCE = 1 / 200
-"""More than the chance to pick the right image of a site, which has more than 200 wherever a paper is reproduced."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +25,8 @@ class Results:
         scores: One row per image and measure: ``part`` of the reproduction, the factors of the cell, the ``update``
             that the image came in, ``metric`` and ``value``.
         utility: One row per part, defence, seed and round of training.
-        cells: One row per cell: its factors, how many ``updates`` it attacked, and in how many ``seconds``.
+        cells: One row per cell: its factors, how many ``updates`` it attacked, in how many ``seconds``, and the
+            ``chance`` to pick the right image of the site.
     """
 
     scores: pd.DataFrame
@@ -53,7 +53,8 @@ class Results:
     def above_chance(self, **where: Any) -> bool:
         """Return whether more images were identified in these cells than guessing would, beyond the interval."""
         found = self.measure("identified", **where)
-        return found is not None and found.low is not None and found.low > CHANCE
+        chance = float(_where(self.cells, where)["chance"].max())
+        return found is not None and found.low is not None and found.low > chance
 
     def seconds(self, **where: Any) -> float:
         """Return how long the attacks of these cells took per update."""
@@ -112,9 +113,13 @@ def collect(runs: Mapping[str, Path], updates: Mapping[str, int], metrics: tuple
         scores["update"] = scores["victim"] % updates[part]
         kept = scores[scores["metric"].isin(metrics)]
         utility: Any = pd.read_parquet(run / "utility.parquet").assign(part=part)
-        timed = cells[[*FACTORS, "seconds"]].assign(updates=updates[part])
+        timed = cells[[*FACTORS, "seconds"]].assign(updates=updates[part], chance=_chance(run))
         found.append((kept[[*FACTORS, "update", "victim", "metric", "value"]], utility, timed))
     return Results(*(pd.concat(parts, ignore_index=True) for parts in zip(*found, strict=True)))
+
+
+def _chance(run: Path) -> float:
+    return float(json.loads((run / "summary.json").read_text(encoding="utf-8"))["controls"]["negative"]["chance"])
 
 
 def _where(table: Any, factors: Mapping[str, Any]) -> Any:
