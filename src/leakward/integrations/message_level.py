@@ -7,6 +7,7 @@ statistics of BatchNorm and whole numbers leave as they are, as they do there.
 
 import json
 from collections.abc import Mapping
+from inspect import isfunction
 from typing import Any
 
 import torch
@@ -21,12 +22,12 @@ from leakward.types import Tensors
 
 SETTING = "leakward-defense"
 """Where engines keep the table of the defence: a key of their own configuration."""
+HONOURED = {"on_update", "files", "guarantee", "public", "replay", "evidence", "interpret"}
+"""Methods that a defence may have of its own here: the hook on the message, and what is not of the client."""
 CLIENT_HOOKS = tuple(
-    name
-    for name in vars(Defense)
-    if name != "on_update" and name.startswith(("on_", "install", "prepare", "start_private"))
+    name for name, value in vars(Defense).items() if isfunction(value) and name[0] != "_" and name not in HONOURED
 )
-"""Hooks that an engine's hook for messages cannot honour: all but the one on the message, those to come included."""
+"""All others, hooks to come included: an engine's hook for messages cannot honour them."""
 BATCH_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 """How the names of BatchNorm's buffers end."""
 

@@ -56,5 +56,8 @@ def lenet(
 def _side(side: int, kernel: int, stride: int) -> int:
     """Return the height or width after a convolution."""
     if side + 2 * PADDING < kernel:
-        raise ModelError(f"lenet: expected images of at least {kernel - 2 * PADDING} pixels, got {side}; resize them")
+        raise ModelError(
+            f"lenet: expected a kernel of at most {side + 2 * PADDING}, the side of the padded maps, got {kernel}; "
+            "choose a smaller one, or larger images"
+        )
     return (side + 2 * PADDING - kernel) // stride + 1
