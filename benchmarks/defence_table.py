@@ -44,12 +44,15 @@ def section(plan: Mapping[str, Any], column: Mapping[str, Any], folder: Path) ->
     about = f"{updates} updates. {columns.mean_image(summary)}{trained}"
     measured = [f"{words}, {level}" for level in LEVELS for words, _ in columns.MEASURES.values()]
     names = ["defence", *measured, "accuracy", "F1", "epsilon", ""]
-    leaking = leaking_to_unaware(folder, summary["controls"]["negative"]["chance"], updates)
-    rows = [entries(row, row["defense"] in leaking) for row in summary["defenses"]]
+    chance = summary["controls"]["negative"]["chance"]
+    leaking = {level: leaking_to(level, folder, chance, updates) for level in LEVELS}
+    rows = [
+        entries(row, {level for level in LEVELS if row["defense"] in leaking[level]}) for row in summary["defenses"]
+    ]
     return "\n\n".join([about, markdown.table(names, rows)])
 
 
-def entries(row: Mapping[str, Any], unaware: bool) -> list[str]:
+def entries(row: Mapping[str, Any], leaks: set[str]) -> list[str]:
     """Return the entries of one defence."""
     levels = row["levels"]
     found = [
@@ -63,36 +66,39 @@ def entries(row: Mapping[str, Any], unaware: bool) -> list[str]:
         "diverged" if row["diverged"] else number(row["accuracy"]),
         number(row["f1_macro"]),
         number(row["epsilon"]),
-        verdict(row, unaware),
+        verdict(row, leaks),
     ]
 
 
-def verdict(row: Mapping[str, Any], unaware: bool) -> str:
+def verdict(row: Mapping[str, Any], leaks: set[str]) -> str:
     """Return against whom a defence protects.
 
     Args:
-        row: Of the summary, whose verdict is on the attacker who knows the defence.
-        unaware: Whether the images leak to one who does not.
+        row: Of the summary.
+        leaks: At which levels of knowledge more updates give an image away than chance explains.
     """
-    status = row["verdict"]["status"]
-    if status == "leaks":
-        return "does not protect" if unaware or row["defense"] == "none" else "protects only from the unaware"
-    if unaware:
+    if "aware" in leaks:
+        return (
+            "does not protect" if "unaware" in leaks or row["defense"] == "none" else "protects only from the unaware"
+        )
+    if "unaware" in leaks:
         return "does not protect: the unaware attacker does better"
-    return "protects" if status == "no leak found" else f"not known: {row['verdict']['reason']}"
+    unknown = row["verdict"]["status"] == "inconclusive"
+    return f"not known: {row['verdict']['reason']}" if unknown else "protects"
 
 
-def leaking_to_unaware(folder: Path, chance: float, updates: int) -> set[str]:
+def leaking_to(level: str, folder: Path, chance: float, updates: int) -> set[str]:
     """Return the defences under which more updates give an image away than chance explains.
 
     Args:
+        level: Of the attacker's knowledge.
         folder: Of the run.
         chance: To pick the right image of the site.
         updates: Attacked in each cell.
     """
     cells = pd.read_parquet(folder / "cells.parquet").rename(columns={"id": "cell"})
     scores: Any = pd.read_parquet(folder / "scores.parquet").merge(cells[["cell", "defense", "knowledge"]])
-    rows = scores[(scores["metric"] == "identified") & (scores["knowledge"] == "unaware")]
+    rows = scores[(scores["metric"] == "identified") & (scores["knowledge"] == level)]
     rows = rows.assign(update=rows["victim"] % updates)
     found: set[str] = set()
     for name, own in rows.groupby("defense"):
