@@ -49,6 +49,8 @@ def section(plan: Mapping[str, Any], column: Mapping[str, Any], folder: Path) ->
     rows = [
         entries(row, {level for level in LEVELS if row["defense"] in leaking[level]}) for row in summary["defenses"]
     ]
+    if "none" not in leaking["aware"]:
+        about += " No attack succeeds without a defence here, so the last column says nothing of any."
     return "\n\n".join([about, markdown.table(names, rows)])
 
 
