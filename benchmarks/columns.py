@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from rich.console import Console
 
 from leakward import audit
@@ -80,6 +81,12 @@ def run(plan: Mapping[str, Any], given: argparse.Namespace) -> Iterator[tuple[Ma
             tell = lambda what, done: console.print(f"{done:4.0%} {what}", highlight=False)  # noqa: E731
             audit(tables(plan, column), folder, progress=tell)
         yield column, folder if (folder / SUMMARY).exists() else None
+
+
+def read_scores(folder: Path) -> pd.DataFrame:
+    """Return every score of a run with the attack, the defence and the knowledge of its cell."""
+    cells = pd.read_parquet(folder / "cells.parquet").rename(columns={"id": "cell"})
+    return pd.read_parquet(folder / "scores.parquet").merge(cells[["cell", "attack", "defense", "knowledge"]])
 
 
 def read_summary(folder: Path) -> Summary:

@@ -44,8 +44,8 @@ def section(plan: Mapping[str, Any], column: Mapping[str, Any], folder: Path) ->
     about = f"{updates} updates. {columns.mean_image(summary)}{trained}"
     measured = [f"{words}, {level}" for level in LEVELS for words, _ in columns.MEASURES.values()]
     names = ["defence", *measured, "accuracy", "F1", "epsilon", ""]
-    chance = summary["controls"]["negative"]["chance"]
-    leaking = {level: leaking_to(level, folder, chance, updates) for level in LEVELS}
+    chance, scores = summary["controls"]["negative"]["chance"], columns.read_scores(folder)
+    leaking = {level: leaking_to(level, scores, chance, updates) for level in LEVELS}
     rows = [
         entries(row, {level for level in LEVELS if row["defense"] in leaking[level]}) for row in summary["defenses"]
     ]
@@ -89,18 +89,16 @@ def verdict(row: Mapping[str, Any], leaks: set[str]) -> str:
     return f"not known: {row['verdict']['reason']}" if unknown else "protects"
 
 
-def leaking_to(level: str, folder: Path, chance: float, updates: int) -> set[str]:
+def leaking_to(level: str, scores: pd.DataFrame, chance: float, updates: int) -> set[str]:
     """Return the defences under which more updates give an image away than chance explains.
 
     Args:
         level: Of the attacker's knowledge.
-        folder: Of the run.
+        scores: Of the run, as ``read_scores`` returns them.
         chance: To pick the right image of the site.
         updates: Attacked in each cell.
     """
-    cells = pd.read_parquet(folder / "cells.parquet").rename(columns={"id": "cell"})
-    scores: Any = pd.read_parquet(folder / "scores.parquet").merge(cells[["cell", "defense", "knowledge"]])
-    rows = scores[(scores["metric"] == "identified") & (scores["knowledge"] == level)]
+    rows: Any = scores[(scores["metric"] == "identified") & (scores["knowledge"] == level)]
     rows = rows.assign(update=rows["victim"] % updates)
     found: set[str] = set()
     for name, own in rows.groupby("defense"):

@@ -48,9 +48,9 @@ Pair = tuple[float, float, Summary]
 
 def compared(folder: Path, updates: int) -> dict[tuple[str, str], Pair]:
     """Return every attack and defence that both attackers answered, on the images of ``updates`` that both did."""
-    cells = pd.read_parquet(folder / "cells.parquet").rename(columns={"id": "cell"})
-    table = pd.read_parquet(folder / "scores.parquet").merge(cells[["cell", "attack", "defense", "knowledge"]])
-    wide = table.pivot(index=["attack", "defense", "metric", "victim"], columns="knowledge", values="value")
+    wide = columns.read_scores(folder).pivot(
+        index=["attack", "defense", "metric", "victim"], columns="knowledge", values="value"
+    )
     both = wide.loc[:, list(LEVELS)].dropna()
     groups = both.groupby(level=["attack", "defense"], sort=False)
     return {name: pair(values, updates) for name, values in groups}

@@ -12,8 +12,9 @@ import pandas as pd
 
 from leakward.errors import LeakwardError
 from leakward.report import markdown
-from leakward.report.run import Run, read_run
+from leakward.report.run import Run, read_run, require_success
 from leakward.report.schema import DefenseResult, Estimate
+from leakward.report.tables import NO_DEFENSE
 from leakward.streams import digest
 
 SETTING = ["data", "model", "recipe", "trained", "setting"]
@@ -23,9 +24,13 @@ NUMBERS = ["victims", "identified", "identified_low", "identified_high", "ssim",
 COLUMNS = [*SETTING, "defense", "attacks", "verdict", *NUMBERS, "leakward"]
 KEY = ["setting", "defense", "attacks"]
 """A new result in these replaces an old one."""
-NONE, OPEN = "none", "inconclusive"
+OPEN = "inconclusive"
 CELL = ("victims", "images", "seeds", "knowledge", "confidence")
 """Of ``[audit]``: how much was measured, not what."""
+ENDS = (("mean", ""), ("low", "_low"), ("high", "_high"))
+"""Parts of an interval, and how their columns end."""
+FORMS = {"accuracy": "{:.3f}", "f1_macro": "{:.3f}", "epsilon": "{:.3g}", "victims": "{:.0f}"}
+"""How the numbers after the intervals are written."""
 
 
 def update_leaderboard(runs: Sequence[Path], table: Path, page: Path, *, cost: float = 0.05) -> int:
@@ -67,16 +72,12 @@ def _read(table: Path) -> pd.DataFrame:
 def _entries(run: Run) -> list[dict[str, Any]]:
     """Return one row for every defence that an attacker who knows it faced."""
     summary, plan = run.summary, run.plan.plan
-    if summary.controls.positive.passed is not True:
-        raise LeakwardError(
-            f"run {run.folder}: expected an attack that succeeds without a defence, got: "
-            f"{summary.controls.positive.finding} Audit with stronger attacks"
-        )
+    require_success(run)
     own = [cell for cell in summary.cells if cell.server == "honest"]
     common = {
         "data": Path(plan["data"]["name"]).stem,
         "model": _named(plan["model"]),
-        "recipe": next(cell.recipe for cell in own if cell.defense == NONE),
+        "recipe": next(cell.recipe for cell in own if cell.defense == NO_DEFENSE),
         "trained": _trained(plan),
         "setting": _setting(plan),
         "attacks": ", ".join(dict.fromkeys(cell.attack for cell in own)),
@@ -137,9 +138,9 @@ def _section(setting: Sequence[str], rows: Any, cost: float) -> str:
     data, model, recipe, trained, digested = setting
     leaks = ["identified_high", "ssim_high"]
     worst = rows.sort_values(leaks, na_position="first").drop_duplicates("defense", keep="last")
-    bare = float(worst[worst["defense"] == NONE]["accuracy"].max())
+    bare = float(worst[worst["defense"] == NO_DEFENSE]["accuracy"].max())
     ordered = worst.sort_values([*leaks, "accuracy"], ascending=[True, True, False]).to_dict("records")
-    placed = [row for row in ordered if row["defense"] != NONE and _ranks(row, bare, cost)]
+    placed = [row for row in ordered if row["defense"] != NO_DEFENSE and _ranks(row, bare, cost)]
     others = [row for row in ordered if row not in placed]
     head = ["place", "defence", "identified", "SSIM", "accuracy", "F1", "epsilon", "images", "attacks"]
     lines = [_line(str(place), row) for place, row in enumerate(placed, start=1)] + [_line("", row) for row in others]
@@ -160,10 +161,6 @@ def _line(place: str, row: dict[str, Any]) -> list[str]:
     ]
     numbers = ["" if (value := _or_none(row[name])) is None else form.format(value) for name, form in FORMS.items()]
     return [place, row["defense"], *intervals, *numbers, row["attacks"]]
-
-
-ENDS = (("mean", ""), ("low", "_low"), ("high", "_high"))
-FORMS = {"accuracy": "{:.3f}", "f1_macro": "{:.3f}", "epsilon": "{:.3g}", "victims": "{:.0f}"}
 
 
 def _or_none(value: float) -> float | None:

@@ -8,7 +8,7 @@ from leakward.auditing.plan import make_plan
 from leakward.errors import LeakwardError
 from leakward.federated import Defense, LocalTraining
 from leakward.report.format import percent
-from leakward.report.run import read_run
+from leakward.report.run import read_run, require_success
 from leakward.report.schema import DefenseResult
 
 
@@ -69,11 +69,7 @@ def recommend(run: Path, max_leak: float, min_accuracy: float = 0.0) -> Recommen
         if not 0 <= value <= 1:
             raise LeakwardError(f"{name}: expected a share from 0 to 1, got {value}")
     read = read_run(run)
-    if read.summary.controls.positive.passed is not True:
-        raise LeakwardError(
-            f"run {run}: expected an attack that succeeds without a defence, for otherwise what it does not find says "
-            f"nothing, got: {read.summary.controls.positive.finding} Audit with stronger attacks"
-        )
+    require_success(read)
     results = [result for result in read.summary.defenses if _leak(result) is not None]
     choices = tuple(_choice(result, results, max_leak, min_accuracy) for result in results)
     fitting = [choice for choice in choices if choice.meets]

@@ -92,6 +92,16 @@ def read_run(folder: Path) -> Run:
     )
 
 
+def require_success(run: Run) -> None:
+    """Raise ``LeakwardError`` unless an attack succeeded without a defence: otherwise finding nothing says nothing."""
+    control = run.summary.controls.positive
+    if control.passed is not True:
+        raise LeakwardError(
+            f"run {run.folder}: expected an attack that succeeds without a defence, without which what it does not "
+            f"find says nothing, got: {control.finding} Audit with stronger attacks"
+        )
+
+
 def _read_json(path: Path, kind: type[Content]) -> Content:
     """Return the checked content of a JSON file."""
     _require(path)

@@ -1,6 +1,5 @@
 """What the audits of a reproduction found, as small tables from which its page can be built again."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from leakward.errors import LeakwardError
 from leakward.metrics import METRICS, Summary, summarise
 from leakward.metrics.identification import IDENTIFIED
+from leakward.report.run import read_run
 
 SCORES, UTILITY, CELLS = "scores.parquet", "utility.parquet", "cells.parquet"
 FACTORS = ["part", "attack", "defense", "knowledge", "after_rounds", "seed"]
@@ -109,17 +109,14 @@ def collect(runs: Mapping[str, Path], updates: Mapping[str, int], metrics: tuple
     for part, run in runs.items():
         cells: Any = pd.read_parquet(run / "cells.parquet").rename(columns={"id": "cell"}).assign(part=part)
         cells["attack"] = cells["attack"].str.partition("(")[0]
-        scores: Any = pd.read_parquet(run / "scores.parquet").merge(cells[["cell", *FACTORS]], on="cell")
+        read = read_run(run)
+        scores: Any = read.scores.merge(cells[["cell", *FACTORS]], on="cell")
         scores["update"] = scores["victim"] % updates[part]
         kept = scores[scores["metric"].isin(metrics)]
         utility: Any = pd.read_parquet(run / "utility.parquet").assign(part=part)
-        timed = cells[[*FACTORS, "seconds"]].assign(updates=updates[part], chance=_chance(run))
+        timed = cells[[*FACTORS, "seconds"]].assign(updates=updates[part], chance=read.summary.controls.negative.chance)
         found.append((kept[[*FACTORS, "update", "victim", "metric", "value"]], utility, timed))
     return Results(*(pd.concat(parts, ignore_index=True) for parts in zip(*found, strict=True)))
-
-
-def _chance(run: Path) -> float:
-    return float(json.loads((run / "summary.json").read_text(encoding="utf-8"))["controls"]["negative"]["chance"])
 
 
 def _where(table: Any, factors: Mapping[str, Any]) -> Any:
