@@ -29,5 +29,9 @@ class CaptureError(LeakwardError):
     """A capture file is missing, broken, or its parts do not belong together."""
 
 
+class WithheldError(LeakwardError):
+    """An update must not leave the site."""
+
+
 class UnknownNameError(LeakwardError):
     """A name is not in the registry."""

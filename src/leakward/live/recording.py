@@ -1,0 +1,77 @@
+"""From what an engine is about to send to what the server will hold: the same ``Observation`` as everywhere else."""
+
+from dataclasses import replace
+
+import torch
+
+from leakward.errors import CaptureError
+from leakward.federated import Defense, Round, Update
+from leakward.live.private import PrivateBatch
+from leakward.live.settings import SiteSettings
+from leakward.models import Task, build_task
+from leakward.tape import Tape
+from leakward.threat import Observation, ThreatModel, observe
+from leakward.types import Batch, Tensors
+
+WORST_CASE = ThreatModel("aware")
+"""A site judges itself by a server that knows its defence and sees its message alone, whatever the engine adds."""
+
+
+def observed(
+    settings: SiteSettings, before: Tensors, after: Tensors, defense: Defense, private: PrivateBatch | None
+) -> Round:
+    """Return the round that a client ends by sending ``after``.
+
+    Args:
+        settings: Of the site.
+        before: Weights and buffers that it was sent.
+        after: What is about to leave, defended.
+        defense: By which.
+        private: That it trained on; where it is not handed over, the recipe says how many images there were.
+
+    Raises:
+        CaptureError: If a tensor of the network is missing or of another shape.
+    """
+    task = build_task(settings.task)
+    batch = _batch(settings, private)
+    recipe = replace(settings.recipe, batch_images=len(batch))
+    state = _of(task, before, "the weights that came")
+    sent = _of(task, after, "the weights that are to leave")
+    change = {name: state[name] - sent[name] for name in task.parameter_names}
+    buffers = task.split(sent)[1] if recipe.mode == "train" else {}
+    update = Update(change, len(batch), recipe.share, buffers)
+    return Round(task, state, recipe, defense, batch, update, Tape(torch.Generator()))
+
+
+def seen(round_: Round) -> Observation:
+    """Return what the server is about to hold."""
+    return observe(round_, WORST_CASE)
+
+
+def unprotected(round_: Round, after: Tensors) -> bool:
+    """Return whether more than trained weights changed in what is to leave: batch statistics, which nothing defends."""
+    rest = round_.task.split(round_.state)[1]
+    return any(
+        value.is_floating_point() and not torch.equal(value, after[name].cpu().to(value))
+        for name, value in rest.items()
+    )
+
+
+def _batch(settings: SiteSettings, private: PrivateBatch | None) -> Batch:
+    if private is not None:
+        return private.batch
+    unknown = torch.zeros(settings.recipe.batch_images, dtype=torch.long)
+    return Batch(torch.zeros(len(unknown), *settings.task.input_shape), unknown)
+
+
+def _of(task: Task, tensors: Tensors, what: str) -> Tensors:
+    """Return the tensors of the network, in its order, on the CPU."""
+    expected = {name: value.shape for name, value in task.model.state_dict().items()}
+    for name, shape in expected.items():
+        if name not in tensors or tensors[name].shape != shape:
+            got = "none" if name not in tensors else f"shape {tuple(tensors[name].shape)}"
+            raise CaptureError(
+                f"{what}: expected {name!r} of shape {tuple(shape)}, got {got}; let the site's file name the network "
+                "of this federation"
+            )
+    return {name: tensors[name].detach().cpu().clone() for name in expected}
