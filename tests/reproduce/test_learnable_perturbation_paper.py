@@ -13,7 +13,7 @@ from leakward.reproduce.learnable_perturbation import DATA, PAIRS, PSNR, SIZES, 
 from leakward.reproduce.results import Results, load_results
 
 PAPER = PAPERS["learnable-perturbation"]
-TINY = Size(2, 1, 1, 1, 1, 16, 1, (1.0,), (0.1,), 1)
+TINY = Size(2, {"name": "inverting-gradients", "iterations": 1}, 8, 1, 1, 16, 1, (1.0,), (0.1,), 1)
 
 
 class Tiny(LearnablePerturbationPaper):
@@ -46,7 +46,8 @@ def test_the_plans_are_sound_and_have_all_that_is_compared(scale):
         kinds = {type(defense).__name__ for defense in plan.defenses}
         assert kinds == {"NoDefense", "DPSGD", "BiDO", "LearnablePerturbation", "Chain"}
         assert plan.audit.after_rounds == (0, SIZES[scale].epochs)
-        assert plan.recipe.step_sizes(8) == (8,) * 5
+        images = SIZES[scale].batch_images
+        assert plan.recipe.step_sizes(images) == (images,) * 5
         assert len(PAIRS[name]) == len(PSNR[name]["BiDO"]) == 6
 
 

@@ -62,21 +62,19 @@ def scatter(points: Sequence[Point], x: str, y: str, title: str, path: Path) -> 
         figure.savefig(path, metadata={"Date": None})
 
 
-def pictures(run: Path, attack: str, path: Path) -> None:
-    """Write the images of one update, and below them what was recovered of them with every defence, as PNG.
+def pictures(run: Path, path: Path) -> None:
+    """Write images of the site, and below them what was recovered of them with every defence, as PNG.
 
     Args:
-        run: Folder of a finished audit.
-        attack: Whose reconstructions; of the last cells, those of the trained network.
+        run: Folder of a finished audit of one attack; of its cells, those of aware attackers on the trained network.
         path: Of the picture.
     """
     read = read_run(run)
-    updates = int(read.plan.plan["audit"]["victims"])
-    cells = [cell for cell in read.summary.cells if cell.attack.startswith(attack) and cell.knowledge == "aware"]
+    cells = [cell for cell in read.summary.cells if cell.knowledge == "aware"]
     last = max((cell.after_rounds for cell in cells), default=0)
     found = [read.pictures(cell.id) for cell in cells if cell.after_rounds == last]
-    rows = [one.reconstructions[::updates][:SHOWN] for one in found if one is not None]
-    originals = [one.originals[::updates][:SHOWN] for one in found[:1] if one is not None]
+    rows = [one.reconstructions[:SHOWN] for one in found if one is not None]
+    originals = [one.originals[:SHOWN] for one in found[:1] if one is not None]
     if rows:
         grid = np.concatenate([np.concatenate(list(row), axis=2) for row in [*originals, *rows]], axis=1)
         Image.fromarray(np.moveaxis(grid, 0, 2).squeeze()).save(path)
