@@ -14,7 +14,7 @@ from leakward.settings import plain_fields
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
-OF_OTHERS = {"--index-url", "--only", "--node-config"}
+OF_OTHERS = {"--index-url", "--only", "--node-config", "--trusted-entities"}
 """Options of pip, of Flower and of our benchmarks that the documents name."""
 HEAVY = "leakward.audit("
 """Such a block runs a whole audit; it is only compiled."""

@@ -21,6 +21,7 @@ HEAVY = (
     "flwr",
     "ray",
 )
+LIGHT = ("cli", "registry", "errors", "linting")
 TELEMETRY = ("FLWR_TELEMETRY_ENABLED", "RAY_USAGE_STATS_ENABLED")
 
 
@@ -31,7 +32,7 @@ def python(code, **environment):
     return done.stdout.split()
 
 
-@pytest.mark.parametrize("module", ["leakward", "leakward.cli", "leakward.registry", "leakward.errors"])
+@pytest.mark.parametrize("module", ["leakward", *(f"leakward.{name}" for name in LIGHT)])
 def test_nothing_heavy_is_imported(module):
     heavy = python(f"import sys, {module}; print(*(m for m in {HEAVY!r} if m in sys.modules))")
     assert heavy == []

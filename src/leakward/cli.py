@@ -2,11 +2,12 @@
 
 import os
 import sys
+import textwrap
 import tomllib
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 from rich.console import Console
@@ -16,10 +17,15 @@ from rich.table import Column, Table
 from leakward import registry
 from leakward.errors import LeakwardError
 
+if TYPE_CHECKING:
+    from leakward.linting import Finding
+
 LEAKS = 3
 """Exit code of ``--fail-on leak`` when the verdict is ``leaks``."""
 NONE_FITS = 4
 """Exit code of ``leakward recommend`` when no defence meets the wish."""
+PROBLEMS = 3
+"""Exit code of ``leakward lint`` when there are problems."""
 STOPPED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
@@ -230,6 +236,26 @@ def doctor(capture: Annotated[Path, typer.Argument(help="Folder of a captured up
         raise typer.Exit(1)
 
 
+@app.command()
+def lint(
+    path: Annotated[Path, typer.Argument(help="Folder of a Flower app, a FLARE job or a FLARE site, or one .py file.")],
+) -> None:
+    """Look for known privacy traps in an app, a job or a site, which are read and not run."""
+    from leakward.linting import lint as run
+
+    found = run(path)
+    folder = path if path.is_dir() else path.parent
+    for level, rule in dict.fromkeys((each.level, each.rule) for each in found):
+        _show_findings(level, [each for each in found if (each.level, each.rule) == (level, rule)], folder)
+    counts = {level: sum(each.level == level for each in found) for level in ("problem", "remark")}
+    parts = [f"{count} {level}{'s' * (count > 1)}" for level, count in counts.items() if count]
+    out.print(
+        ", ".join(parts) or "nothing found; a reader of files cannot see what happens at run time", soft_wrap=True
+    )
+    if counts["problem"]:
+        raise typer.Exit(PROBLEMS)
+
+
 @prior_app.command("train")
 def prior_train(
     data: Annotated[str, typer.Option(help="Name of a data set, or path of an .npz or image folder.")],
@@ -398,6 +424,30 @@ def _show_epsilons(proven: dict[Any, list[float]], title: str) -> None:
     for (defense, seed), epsilons in proven.items():
         table.add_row(_escaped(defense), f"{seed}", ", ".join(f"{epsilon:.3g}" for epsilon in epsilons))
     out.print(table)
+
+
+def _show_findings(level: str, found: "Sequence[Finding]", folder: Path) -> None:
+    """Print all places of one trap, its reason and its cure."""
+    out.print(f"[bold]{level}: {found[0].rule}[/]", highlight=False)
+    for each in found:
+        where = f"  {_plain(str(folder / each.path))}:{each.line}"
+        out.print(where, markup=False, highlight=False, soft_wrap=True)
+        _show_wrapped("    ", _plain(each.found))
+    _show_wrapped("  why: ", found[0].reason)
+    _show_wrapped("  cure: ", found[0].cure)
+    out.print()
+
+
+def _show_wrapped(begin: str, text: str) -> None:
+    """Print a paragraph within the terminal, its later lines below where the text begins."""
+    later = " " * len(begin)
+    wrapped = textwrap.fill(text, out.width, initial_indent=begin, subsequent_indent=later, break_on_hyphens=False)
+    out.print(wrapped, markup=False, highlight=False, soft_wrap=True)
+
+
+def _plain(text: str) -> str:
+    """Return text of unknown origin without characters that would steer the terminal."""
+    return "".join(each if each.isprintable() else "?" for each in text)
 
 
 def _escaped(text: str) -> str:
