@@ -4,7 +4,7 @@ import pytest
 from minimal_apps import LOCAL_DP, NORM, flower
 
 FIXED = "mods=[fixedclipping_mod]"
-SECAGG = "from flwr.client.mod import secaggplus_mod\nfrom leakward.integrations.flower import defense_mod, gate_mod"
+SECAGG = "from flwr.client.mod import secaggplus_mod\nfrom leakward.integrations.flower import defense_mod, site_mod"
 SERVER = """
 from flwr.serverapp import RdpAccountant, ServerApp
 from flwr.serverapp.strategy import (
@@ -58,8 +58,8 @@ PAIRS = {
             flower("", "mods=[secaggplus_mod, defense_mod]", extra=SECAGG),
         ),
         (
-            flower("", "mods=[secaggplus_mod, LocalDpMod(1, 1, 1, 1e-5), gate_mod]", extra=SECAGG),
-            flower("", "mods=[secaggplus_mod, gate_mod, LocalDpMod(1, 1, 1, 1e-5)]", extra=SECAGG),
+            flower("", "mods=[secaggplus_mod, LocalDpMod(1, 1, 1, 1e-5), site_mod]", extra=SECAGG),
+            flower("", "mods=[secaggplus_mod, site_mod, LocalDpMod(1, 1, 1, 1e-5)]", extra=SECAGG),
         ),
         (
             flower("mods=[defense_mod]", "mods=[secaggplus_mod]", extra=SECAGG),

@@ -56,7 +56,7 @@ MOD_ORDER = Rule(
     "The first mod of a list is the outermost and sees the reply last; mods of the whole app stand around those of a "
     "function. A mod outside secure aggregation sees masked numbers, and what records or judges inside a defence sees "
     "what does not leave.",
-    "List secagg_mod or secaggplus_mod first, then record_mod and gate_mod of Leakward, then defences.",
+    "List secagg_mod or secaggplus_mod first, then site_mod of Leakward, then defences.",
     check_order,
 )
 APP_WIDE = Rule(

@@ -17,7 +17,7 @@ FIXED, ADAPTIVE = (
 SERVER_SIDE = (FIXED[0], ADAPTIVE[0])
 """Strategies that clip at the server."""
 DEFENCE_OF_OURS = "defense_mod"
-AUDITS = ("record_mod", "gate_mod")
+AUDITS = ("site_mod",)
 OURS = "leakward.integrations.flower"
 SECURE_AGGREGATION = ("secagg_mod", "secaggplus_mod")
 
