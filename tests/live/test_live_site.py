@@ -80,12 +80,14 @@ def test_the_gate_needs_the_images(site_file, trained):
         site(site_file, GATE).release(trained.before, trained.after, NoDefense())
 
 
-@pytest.mark.parametrize("broken", ["nan", "missing", "shape"])
+@pytest.mark.parametrize("broken", ["nan", "missing", "shape", "more"])
 def test_a_broken_update_stays_whether_it_is_judged_or_not(site_file, trained, broken):
     name = next(iter(trained.after))
     after = dict(trained.after)
     if broken == "missing":
         del after[name]
+    elif broken == "more":
+        after["patient"] = trained.batch.batch.images
     else:
         after[name] = after[name] * float("nan") if broken == "nan" else after[name][:1]
     here = site(site_file)

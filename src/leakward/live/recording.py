@@ -30,13 +30,13 @@ def observed(
         private: That it trained on; where it is not handed over, the recipe says how many images there were.
 
     Raises:
-        CaptureError: If a tensor of the network is missing or of another shape.
+        CaptureError: If a tensor of the network is missing or of another shape, or another is there.
     """
     task = build_task(settings.task)
     batch = _batch(settings, private)
     recipe = replace(settings.recipe, batch_images=len(batch))
-    state = _of(task, before, "the weights that came")
-    sent = _of(task, after, "the weights that are to leave")
+    state = of_network(task, before, "the weights that came")
+    sent = of_network(task, after, "the weights that are to leave")
     change = {name: state[name] - sent[name] for name in task.parameter_names}
     buffers = task.split(sent)[1] if recipe.mode == "train" else {}
     update = Update(change, len(batch), recipe.share, buffers)
@@ -46,6 +46,29 @@ def observed(
 def seen(round_: Round) -> Observation:
     """Return what the server is about to hold."""
     return observe(round_, WORST_CASE)
+
+
+def of_network(task: Task, tensors: Tensors, what: str) -> Tensors:
+    """Return the tensors of the network, in its order, on the CPU.
+
+    Args:
+        task: Of the site.
+        tensors: By name.
+        what: They are, for the error.
+
+    Raises:
+        CaptureError: If one is missing or of another shape, or another is there, which nobody would judge.
+    """
+    expected = {name: value.shape for name, value in task.model.state_dict().items()}
+    found = {name: value.shape for name, value in tensors.items()}
+    strange = [name for name in expected | found if expected.get(name) != found.get(name)]
+    if strange:
+        wanted, got = (_shape(shapes.get(strange[0])) for shapes in (expected, found))
+        raise CaptureError(
+            f"{what}: expected {wanted} for {strange[0]!r}, got {got}; let the site's file name the network of this "
+            "federation"
+        )
+    return {name: tensors[name].detach().cpu().clone() for name in expected}
 
 
 def unprotected(round_: Round, after: Tensors) -> bool:
@@ -64,14 +87,5 @@ def _batch(settings: SiteSettings, private: PrivateBatch | None) -> Batch:
     return Batch(torch.zeros(len(unknown), *settings.task.input_shape), unknown)
 
 
-def _of(task: Task, tensors: Tensors, what: str) -> Tensors:
-    """Return the tensors of the network, in its order, on the CPU."""
-    expected = {name: value.shape for name, value in task.model.state_dict().items()}
-    for name, shape in expected.items():
-        if name not in tensors or tensors[name].shape != shape:
-            got = "none" if name not in tensors else f"shape {tuple(tensors[name].shape)}"
-            raise CaptureError(
-                f"{what}: expected {name!r} of shape {tuple(shape)}, got {got}; let the site's file name the network "
-                "of this federation"
-            )
-    return {name: tensors[name].detach().cpu().clone() for name in expected}
+def _shape(shape: torch.Size | None) -> str:
+    return "no tensor" if shape is None else f"shape {tuple(shape)}"
