@@ -1,0 +1,75 @@
+"""What tasks and their results carry, as tensors, and how filters block it."""
+
+import logging
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from nvflare.apis.dxo import DXO, DataKind, from_shareable
+from nvflare.apis.filter import ContentBlockedException
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.shareable import Shareable
+
+from leakward.errors import LeakwardError, WithheldError
+from leakward.types import Tensors
+
+LOG = logging.getLogger("leakward")
+KINDS: list[str] = [DataKind.WEIGHTS, DataKind.WEIGHT_DIFF]
+SENT_MODEL = "leakward.sent_model"
+"""Where the context of a task holds the weights that the server sent."""
+APPLIED = "leakward.applied"
+"""Where it holds the defences that were applied to the result."""
+
+
+@contextmanager
+def blocking() -> Generator[None]:
+    """Turn whatever goes wrong into FLARE's word for it; the site's log has the reason, the server gets none."""
+    try:
+        yield
+    except WithheldError as error:  # its reason is in the log
+        raise ContentBlockedException(f"leakward: {error}") from None
+    except Exception as error:  # words of others may hold what must not be told
+        reason = str(error) if isinstance(error, LeakwardError) else f"{type(error).__name__}; nothing is sent"
+        LOG.warning("leakward: %s", reason)
+        raise ContentBlockedException(f"leakward: {reason}") from None
+
+
+def weights_of(result: Shareable) -> DXO:
+    """Return the weights of a result, or their change.
+
+    Raises:
+        LeakwardError: If it is something else.
+    """
+    try:
+        found = from_shareable(result)
+    except ValueError:
+        found = None
+    if found is None or found.data_kind not in KINDS:
+        kind = "none that FLARE knows" if found is None else found.data_kind
+        raise LeakwardError(f"expected weights or their change, got {kind}; give the filter the tasks that train alone")
+    return found
+
+
+def sent_model(fl_ctx: FLContext) -> Tensors:
+    """Return the weights that came with the task.
+
+    Raises:
+        LeakwardError: If ``SentModelFilter`` kept none.
+    """
+    found = fl_ctx.get_prop(SENT_MODEL)
+    if found is None:
+        raise LeakwardError(
+            "expected the weights that the server sent, got none; add SentModelFilter to task_data_filters"
+        )
+    return found
+
+
+def tensors(dxo: DXO) -> Tensors:
+    """Return copies of the arrays of ``dxo``, NumPy's or PyTorch's."""
+    return {name: torch.as_tensor(value).clone() for name, value in dxo.data.items()}
+
+
+def like(made: Tensors, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return tensors in the form in which ``data`` has them."""
+    return {name: value if torch.is_tensor(data[name]) else value.numpy() for name, value in made.items()}
