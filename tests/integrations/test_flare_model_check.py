@@ -1,0 +1,60 @@
+"""The check of a model that came: an honest one is trained, one made for reading images is not."""
+
+import pytest
+import tomli_w
+import torch
+from nvflare.apis.dxo import DXO, DataKind
+from nvflare.apis.filter import ContentBlockedException
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.shareable import Shareable
+
+from leakward.attacks import CuriousAbandonHonesty, RobbingTheFed
+from leakward.integrations.nvflare import ModelCheckFilter
+from leakward.models import TaskSpec, build_task, initial_state
+from leakward.settings import plain_fields
+from leakward.types import generator
+
+AGREED = build_task(TaskSpec("mlp", (1, 8, 8), 2, {"hidden": 16}))
+STATE = initial_state(AGREED, generator(0))
+
+
+def check(tmp_path, spec, state):
+    path, came = tmp_path / "site.toml", DXO(DataKind.WEIGHTS, state).to_shareable()
+    tables = {"site": {"name": "clinic-a"}, "task": plain_fields(spec), "recipe": {"share": "update"}}
+    path.write_text(tomli_w.dumps(tables), encoding="utf-8")
+    assert ModelCheckFilter(str(path)).process(came, FLContext()) is came
+
+
+@pytest.mark.parametrize("form", [torch.Tensor.numpy, torch.Tensor.clone])
+def test_an_honest_model_passes(tmp_path, form):
+    check(tmp_path, AGREED.spec, {name: form(value) for name, value in STATE.items()})
+
+
+def test_an_imprint_module_is_refused(tmp_path, caplog):
+    planted, state = RobbingTheFed(bins=16).plant(AGREED, STATE, None, generator(0))
+    with pytest.raises(ContentBlockedException, match="looks tampered with: 16 of 16 rows"):
+        check(tmp_path, planted.spec, state)
+    assert "tampered" in caplog.text
+
+
+def test_trap_weights_are_refused(tmp_path):
+    planted, state = CuriousAbandonHonesty().plant(AGREED, STATE, None, generator(0))
+    with pytest.raises(ContentBlockedException, match="as in trap weights"):
+        check(tmp_path, planted.spec, state)
+
+
+def test_a_model_of_another_network_is_refused(tmp_path):
+    _, state = RobbingTheFed(bins=16).plant(AGREED, STATE, None, generator(0))
+    with pytest.raises(ContentBlockedException, match="let the site's file name the network"):
+        check(tmp_path, AGREED.spec, state)
+
+
+def test_weights_in_another_dress_are_refused(tmp_path):
+    task = DXO(DataKind.WEIGHT_DIFF, STATE).to_shareable()
+    with pytest.raises(ContentBlockedException, match="the check knows no other"):
+        ModelCheckFilter(str(tmp_path / "site.toml")).process(task, FLContext())
+
+
+def test_tasks_without_a_model_pass(tmp_path):
+    empty = Shareable()
+    assert ModelCheckFilter(str(tmp_path / "none.toml")).process(empty, FLContext()) is empty
