@@ -1,5 +1,6 @@
 """The door of a site at a client of FLARE: what leaves is recorded and entered, and whatever else comes stays."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -124,12 +125,8 @@ def test_the_images_of_the_round_are_found(site):
 
 def test_a_site_withholds_without_saying_why(site, caplog):
     site.write_text(SITE + "[gate]\n", encoding="utf-8")
-    with pytest.raises(ContentBlockedException) as caught:
+    with pytest.raises(ContentBlockedException, match=r"^leakward: the site sends nothing; its log says why$"):
         out(site, message(DataKind.WEIGHTS, TRAINED, 3))
-    assert str(caught.value) == (
-        "leakward: the site withholds the update of this round; its log and its ledger say why"
-    )
-    assert caught.value.__cause__ is None
     [entry] = entries(site)
     assert (entry.sent, entry.round) == (False, 3)
     assert [record.getMessage() for record in caplog.records] == [
@@ -141,41 +138,44 @@ def test_a_site_withholds_without_saying_why(site, caplog):
 @pytest.mark.parametrize(
     ("result", "match"),
     [
-        (message(DataKind.WEIGHTS, TRAINED, patient=torch.rand(1, 4, 4)), "the site withholds"),
-        (message(DataKind.WEIGHTS, dict([*TRAINED.items()][1:])), "the site withholds"),
-        (message(DataKind.WEIGHTS, {name: value * np.nan for name, value in TRAINED.items()}), "the site withholds"),
+        (message(DataKind.WEIGHTS, TRAINED, patient=torch.rand(1, 4, 4)), "withheld: "),
+        (message(DataKind.WEIGHTS, dict([*TRAINED.items()][1:])), "withheld: "),
+        (message(DataKind.WEIGHTS, {name: value * np.nan for name, value in TRAINED.items()}), "withheld: "),
         (message(DataKind.WEIGHT_DIFF, CHANGE, patient=torch.rand(1, 4, 4)), "got that of 'patient', which did not"),
         (message(DataKind.WEIGHT_DIFF, {name: value[:1] for name, value in CHANGE.items()}), "which did not"),
-        (message(DataKind.WEIGHTS, {"w": object()}), "(Type|Runtime)Error; nothing is sent"),
+        (message(DataKind.WEIGHTS, {"w": object()}), "leakward: (Type|Runtime)Error$"),
         (DXO(DataKind.METRICS, {"loss": 1.0}).to_shareable(), "expected weights or their change, got"),
         (Shareable({"w": torch.ones(1)}), "none that FLARE knows"),
     ],
 )
-def test_whatever_is_not_as_expected_stays(site, result, match):
-    with pytest.raises(ContentBlockedException, match=match):
+def test_whatever_is_not_as_expected_stays(site, caplog, result, match):
+    with pytest.raises(ContentBlockedException):
         out(site, result)
+    assert re.search(match, caplog.text, re.MULTILINE)
     assert not any(entry.sent for entry in entries(site))
 
 
-def test_without_the_model_that_came_nothing_leaves(site):
-    with pytest.raises(ContentBlockedException, match="add SentModelFilter"):
+def test_without_the_model_that_came_nothing_leaves(site, caplog):
+    with pytest.raises(ContentBlockedException):
         out(site, message(DataKind.WEIGHT_DIFF, CHANGE), context(sent=None))
+    assert "add SentModelFilter" in caplog.text
 
 
 def test_a_broken_file_of_the_site_blocks(site, caplog):
     site.write_text("[site]\n", encoding="utf-8")
-    with pytest.raises(ContentBlockedException, match="has problems"):
+    with pytest.raises(ContentBlockedException):
         out(site, message(DataKind.WEIGHTS, TRAINED))
     assert "has problems" in caplog.text
 
 
-def test_a_client_that_cannot_be_a_folder_is_refused(site):
+def test_a_client_that_cannot_be_a_folder_is_refused(site, caplog):
     with pytest.raises(LeakwardError, match="expected a name of letters"):
         hand_over(
             site, "../b", torch.rand(1, 1, 4, 4), torch.zeros(1).long(), torch.rand(1, 1, 4, 4), torch.zeros(1).long()
         )
-    with pytest.raises(ContentBlockedException, match="expected a name of letters"):
+    with pytest.raises(ContentBlockedException):
         out(site, message(DataKind.WEIGHTS, TRAINED), context("../b"))
+    assert "expected a name of letters" in caplog.text
 
 
 def test_of_a_failure_nothing_leaves_but_the_word(site):

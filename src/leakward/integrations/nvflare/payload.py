@@ -16,6 +16,7 @@ from leakward.types import Tensors
 
 LOG = logging.getLogger("leakward")
 KINDS: list[str] = [DataKind.WEIGHTS, DataKind.WEIGHT_DIFF]
+BLOCKED = "leakward: the site sends nothing; its log says why"
 SENT_MODEL = "leakward.sent_model"
 """Where the context of a task holds the weights that the server sent."""
 APPLIED = "leakward.applied"
@@ -24,15 +25,17 @@ APPLIED = "leakward.applied"
 
 @contextmanager
 def blocking() -> Generator[None]:
-    """Turn whatever goes wrong into FLARE's word for it; the site's log has the reason, the server gets none."""
+    """Turn whatever goes wrong into FLARE's word for it.
+
+    FLARE enters that as an error, and lets the server read a site's errors unless told otherwise. So the reason goes to
+    the site's log as a warning, which stays.
+    """
     try:
         yield
-    except WithheldError as error:  # its reason is in the log
-        raise ContentBlockedException(f"leakward: {error}") from None
-    except Exception as error:  # words of others may hold what must not be told
-        reason = str(error) if isinstance(error, LeakwardError) else f"{type(error).__name__}; nothing is sent"
-        LOG.warning("leakward: %s", reason)
-        raise ContentBlockedException(f"leakward: {reason}") from None
+    except Exception as error:
+        if not isinstance(error, WithheldError):  # its reason is in the log; words of others may hold anything
+            LOG.warning("leakward: %s", error if isinstance(error, LeakwardError) else type(error).__name__)
+        raise ContentBlockedException(BLOCKED) from None
 
 
 def weights_of(result: Shareable) -> DXO:
