@@ -1,41 +1,15 @@
 """The mod around a client app of Flower: defended weights leave, or an error does."""
 
 import json
-import time
 
 import pytest
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Context, Error, Message, MessageType, Metadata, MetricRecord, RecordDict
+from flower_messages import Client, context, message, record
+from flwr.app import Error, Message, MessageType
 
 from leakward.integrations.flower import defense_mod
 
 CLIPPING = json.dumps({"name": "clipping", "max_norm": 0.5})
-
-
-def message(arrays, kind=MessageType.TRAIN):
-    content = RecordDict({**arrays, "config": ConfigRecord({"lr": 0.1})})
-    return Message(content, metadata=Metadata(1, "", 1, 1, "", "", time.time(), 3600.0, kind))
-
-
-def context(run=None, node=None):
-    return Context(1, 1, node or {}, RecordDict(), run or {})
-
-
-def record(**tensors):
-    return ArrayRecord({name: torch.tensor(value) for name, value in tensors.items()})
-
-
-class Client:
-    """A client app that replies with ``arrays``, and counts how often it was called."""
-
-    def __init__(self, **arrays):
-        self.arrays, self.calls = arrays, 0
-
-    def __call__(self, message, context):
-        self.calls += 1
-        return Message(RecordDict({**self.arrays, "metrics": MetricRecord({"num-examples": 4})}), reply_to=message)
-
-
 SENT = {"arrays": record(w=[1.0, 1.0])}
 
 
@@ -43,9 +17,10 @@ def sent(reply):
     return dict(reply.content.array_records["arrays"].to_torch_state_dict())["w"]
 
 
-def test_what_leaves_is_defended_and_the_rest_is_as_it_was():
+@pytest.mark.parametrize("kind", ["train", "train.on_demand"])
+def test_what_leaves_is_defended_and_the_rest_is_as_it_was(kind):
     client = Client(arrays=record(w=[4.0, 5.0]))
-    reply = defense_mod(message(SENT), context({"leakward-defense": CLIPPING}), client)
+    reply = defense_mod(message(SENT, kind), context({"leakward-defense": CLIPPING}), client)
     torch.testing.assert_close(sent(reply), torch.tensor([1.3, 1.4]))
     assert reply.content.metric_records["metrics"]["num-examples"] == 4
 

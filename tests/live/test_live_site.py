@@ -40,6 +40,15 @@ def test_without_the_images_the_recipe_tells_their_number(site_file, trained):
     assert load_capture(here.folder / "captures" / "000001").update.images == 1
 
 
+def test_images_of_a_round_that_was_never_finished_are_not_those_of_the_next(site_file, trained):
+    here = site(site_file, GATE)
+    here.keep(trained.batch)
+    here.start()
+    with pytest.raises(WithheldError):
+        here.release(trained.before, trained.after, NoDefense())
+    assert "handed over no images" in here.ledger.entries()[0].reason
+
+
 def test_an_update_that_gives_an_image_away_stays(site_file, trained, caplog):
     here = site(site_file, GATE)
     here.keep(trained.batch)

@@ -76,6 +76,11 @@ def claim(folder: Path, name: str) -> Path | None:
     return path
 
 
+def drop(folder: Path) -> None:
+    """Remove the batch that a round which was never finished left in ``folder``, if there is one."""
+    (folder / NEXT).unlink(missing_ok=True)
+
+
 def load_private_batch(path: Path) -> PrivateBatch:
     """Read a batch.
 

@@ -12,7 +12,7 @@ from leakward.errors import LeakwardError, WithheldError
 from leakward.federated import Defense
 from leakward.live.gate import Decision, judged
 from leakward.live.ledger import Entry, Ledger, Steps, composed
-from leakward.live.private import PrivateBatch, claim, keep_private_batch, load_private_batch
+from leakward.live.private import PrivateBatch, claim, drop, keep_private_batch, load_private_batch
 from leakward.live.recording import observed, seen, unprotected
 from leakward.live.settings import SiteSettings
 from leakward.threat import save_capture
@@ -43,6 +43,10 @@ class LiveSite:
     def ledger(self) -> Ledger:
         """Return the ledger, which all clients of the site share."""
         return Ledger(Path(self.settings.home.folder) / LEDGER)
+
+    def start(self) -> None:
+        """Begin a round: what an earlier one left that was never finished is not of this one."""
+        drop(self.folder / PRIVATE)
 
     def keep(self, batch: PrivateBatch) -> None:
         """Leave the batch of the round that is being trained on."""
