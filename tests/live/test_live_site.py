@@ -34,6 +34,14 @@ def test_what_leaves_is_in_the_capture_and_the_images_beside_it(site_file, train
     assert (entry.round, entry.sent, entry.images, entry.epsilon) == (7, True, 1, None)
 
 
+def test_weights_that_came_in_double_precision_are_those_that_the_network_got(site_file, trained):
+    here = site(site_file)
+    here.release({name: value.double() for name, value in trained.before.items()}, trained.after, NoDefense())
+    capture = load_capture(here.folder / "captures" / "000001")
+    for name, value in capture.update.tensors.items():
+        torch.testing.assert_close(value, trained.before[name] - trained.after[name], rtol=0, atol=0)
+
+
 def test_without_the_images_the_recipe_tells_their_number(site_file, trained):
     here = site(site_file)
     here.release(trained.before, trained.after, NoDefense())

@@ -49,7 +49,7 @@ def seen(round_: Round) -> Observation:
 
 
 def of_network(task: Task, tensors: Tensors, what: str) -> Tensors:
-    """Return the tensors of the network, in its order, on the CPU.
+    """Return the tensors of the network, in its order and precision, on the CPU.
 
     Args:
         task: Of the site.
@@ -59,7 +59,8 @@ def of_network(task: Task, tensors: Tensors, what: str) -> Tensors:
     Raises:
         CaptureError: If one is missing or of another shape, or another is there, which nobody would judge.
     """
-    expected = {name: value.shape for name, value in task.model.state_dict().items()}
+    own = task.model.state_dict()
+    expected = {name: value.shape for name, value in own.items()}
     found = {name: value.shape for name, value in tensors.items()}
     strange = [name for name in expected | found if expected.get(name) != found.get(name)]
     if strange:
@@ -68,7 +69,7 @@ def of_network(task: Task, tensors: Tensors, what: str) -> Tensors:
             f"{what}: expected {wanted} for {strange[0]!r}, got {got}; let the site's file name the network of this "
             "federation"
         )
-    return {name: tensors[name].detach().cpu().clone() for name in expected}
+    return {name: tensors[name].detach().to("cpu", value.dtype, copy=True) for name, value in own.items()}
 
 
 def unprotected(round_: Round, after: Tensors) -> bool:
