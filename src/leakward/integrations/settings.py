@@ -83,7 +83,7 @@ def flower_settings(defense: Defense, recipe: LocalTraining) -> str:
 
 
 def flare_settings(defense: Defense, recipe: LocalTraining) -> str:
-    """Return what to write into a job's client configuration of FLARE, or as a scope into a site's ``privacy.json``.
+    """Return what to write into a job's client configuration of FLARE; a site's own ``privacy.json`` has another form.
 
     Raises:
         DefenseError: If FLARE cannot be given this defence, or the audit says nothing of what FLARE sends.
