@@ -208,7 +208,7 @@ def test_the_report_of_an_unfinished_run(here, leakward, monkeypatch):
         raise LeakwardError("stopped here")
 
     with monkeypatch.context() as patched:
-        patched.setattr("leakward.auditing.engine.attack_victims", stop)
+        patched.setattr("leakward.auditing.bench.attack_victims", stop)
         assert leakward(*AUDIT)[0] == 1
     code, _, err = leakward("report", "run")
     assert code == 1
@@ -222,7 +222,7 @@ def test_ctrl_c_says_that_the_audit_goes_on(here, leakward, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("leakward.auditing.engine.attack_victims", interrupt)
+        patched.setattr("leakward.auditing.bench.attack_victims", interrupt)
         code, _, err = leakward(*AUDIT)
     assert code == 130
     assert "stopped; the same command goes on where it stopped" in err

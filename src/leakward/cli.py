@@ -65,6 +65,7 @@ def audit(
     changes: Set = None,
     no_images: NoImages = False,
     fail_on: Annotated[str | None, typer.Option(help="'leak': exit with 3 if the verdict is leaks.")] = None,
+    ray: Annotated[str | None, typer.Option(help="Address of a Ray cluster to run on, such as auto.")] = None,
 ) -> None:
     """Attack your own updates, with and without defences, and write a report."""
     if fail_on not in (None, "leak"):
@@ -78,7 +79,7 @@ def audit(
     if no_images:
         _apply(tables, "audit.images=false")
     with _progress("stopped; the same command goes on where it stopped") as progress:
-        run(make_plan(tables), folder, device=device, progress=progress)
+        run(make_plan(tables), folder, device=device, ray=ray, progress=progress)
     page = build_report(folder, images=not no_images)
     status = _show(folder)
     out.print(f"report: {page}", soft_wrap=True)

@@ -30,15 +30,15 @@ FEDERATION = {
 @pytest.fixture
 def seen(monkeypatch):
     """The weights that the attacker of every cell was shown, by defence and rounds."""
-    from leakward.auditing import engine
+    from leakward.auditing import bench
 
-    found, real = {}, engine.attack_victims
+    found, real = {}, bench.attack_victims
 
     def spy(plan, site, part, cell, defense, start, *rest):
         found[type(cell.defense).__name__, cell.after_rounds] = start[1]
         return real(plan, site, part, cell, defense, start, *rest)
 
-    monkeypatch.setattr(engine, "attack_victims", spy)
+    monkeypatch.setattr(bench, "attack_victims", spy)
     return found
 
 

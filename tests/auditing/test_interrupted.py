@@ -63,7 +63,7 @@ def test_finished_parts_are_not_computed_again(data, tmp_path, monkeypatch):
     def again(*args, **kwargs):
         raise AssertionError("computed again")
 
-    monkeypatch.setattr("leakward.auditing.engine.attack_victims", again)
+    monkeypatch.setattr("leakward.auditing.bench.attack_victims", again)
     monkeypatch.setattr("leakward.auditing.trainings.train", again)
     audit(plan, tmp_path)
     assert {p: p.stat().st_mtime_ns for p in tmp_path.glob("parts/*/*")} == before

@@ -17,11 +17,11 @@ from leakward.training.engine import train
 
 
 def trained(case, data):
-    """Train in the folder of the data, which has a relative name."""
-    here = str(Path(__file__).parent)
+    """Train in the folder of the data, which has a relative name, beside a cluster that is none of its business."""
+    own = {"PYTHONPATH": str(Path(__file__).parent), "RAY_ADDRESS": "127.0.0.1:1"}
     done = subprocess.run(
         [sys.executable, on_engine.__file__, case, data.name],
-        cwd=data.parent, env=os.environ | {"PYTHONPATH": here}, capture_output=True, text=True,
+        cwd=data.parent, env=os.environ | own, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])

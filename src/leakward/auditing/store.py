@@ -53,6 +53,8 @@ CLIENTS = pa.schema(
     + [("epsilon", pa.float64()), ("delta", pa.float64()), ("accountant", pa.string())]
 )
 SCRATCH = ".part-"
+TRIES = 3
+"""To put a part in its place."""
 
 
 class Store:
@@ -98,15 +100,32 @@ class Store:
 
     @contextmanager
     def new_part(self, part: str) -> Generator[Path]:
-        """Yield a folder to write into; it becomes the part once the block ends without an error."""
+        """Yield a folder to write into; it becomes the part once the block ends without an error.
+
+        A part that is there by then and lacks nothing stays: whoever made it made the same.
+        """
         with self._writing():
             scratch = Path(tempfile.mkdtemp(dir=self.parts, prefix=SCRATCH))
             try:
                 yield scratch
-                _remove(self.parts / part)
-                os.replace(scratch, self.parts / part)
+                self._settle(scratch, part)
             finally:
                 _remove(scratch)
+
+    def _settle(self, scratch: Path, part: str) -> None:
+        """Rename ``scratch`` to the part, though another process may do the same at this moment."""
+        names = [path.name for path in scratch.iterdir()]
+        for left in reversed(range(TRIES)):
+            if self.has(part, *names):
+                return
+            _remove(self.parts / part)
+            try:
+                os.replace(scratch, self.parts / part)
+            except OSError:  # the other one was faster
+                if not left:
+                    raise
+            else:
+                return
 
     def withdraw(self, name: str) -> None:
         """Remove a file of the run folder, if it is there."""

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from safetensors.torch import load_file, save_file
 
@@ -30,21 +30,28 @@ Progress = Callable[[str, float], None]
 """Called with what is being done, and how many of the trainings are done; a part of one counts."""
 
 
-def named(plan: Plan, fingerprint: str) -> list[tuple[str, Defense, int]]:
-    """Return part, defence and seed of every training."""
-    return [
-        (training_id(plan, defense, seed, fingerprint), defense, seed)
+class TrainedWith(NamedTuple):
+    """The defence and the seed of one training."""
+
+    defense: Defense
+    seed: int
+
+
+def named(plan: Plan, fingerprint: str) -> dict[str, TrainedWith]:
+    """Return every training by its part."""
+    return {
+        training_id(plan, defense, seed, fingerprint): TrainedWith(defense, seed)
         for seed in plan.audit.seeds
         for defense in plan.defenses
-    ]
+    }
 
 
 def federated_jobs(plan: Plan, fingerprint: str) -> dict[str, Job]:
     """Return part and job of every training of a plan with a federation."""
     assert plan.federation is not None
     return {
-        part: Job(plan.data, plan.model, plan.recipe, defense, plan.federation, seed, plan.kept_rounds)
-        for part, defense, seed in named(plan, fingerprint)
+        part: Job(plan.data, plan.model, plan.recipe, own.defense, plan.federation, own.seed, plan.kept_rounds)
+        for part, own in named(plan, fingerprint).items()
     }
 
 
@@ -106,21 +113,27 @@ class Trainings:
     prepared: Callable[[Defense, int], Defense]
 
     @cached_property
-    def parts(self) -> list[tuple[str, Defense, int]]:
-        """Return part, defence and seed of each; none where the plan leaves utility out."""
-        return named(self.plan, self.site.fingerprint) if self.plan.utility.epochs else []
+    def parts(self) -> dict[str, TrainedWith]:
+        """Return each by its part; none where the plan leaves utility out."""
+        return named(self.plan, self.site.fingerprint) if self.plan.utility.epochs else {}
 
-    def make(self, progress: Progress) -> None:
-        """Train what is not there yet."""
-        parts = self.parts
-        if parts and self.plan.federation is not None:
+    def there(self, part: str) -> bool:
+        """Return whether a training is made, with the weights that the plan keeps."""
+        return _there(self.store, part, self.plan.kept_rounds)
+
+    def federate(self, progress: Progress) -> None:
+        """Train what a federation has to and is not there yet, all at once."""
+        if self.parts and self.plan.federation is not None:
             train_federations(federated_jobs(self.plan, self.site.fingerprint), self.store, progress)
-            return
-        for number, (part, defense, seed) in enumerate(parts):
-            what = f"training with {label('defenses', defense)}"
-            progress(what, float(number))
-            if not _there(self.store, part, self.plan.kept_rounds):
-                self._train(part, defense, seed, lambda done, w=what, n=number: progress(w, n + done))
+
+    def train(self, part: str, progress: Callable[[float], None]) -> None:
+        """Train what the site trains alone."""
+        defense, seed = self.parts[part]
+        training = train(self.plan, self.site, self.prepared(defense, seed), seed, progress)
+        proven = guarantee(self.plan, self.site, defense)
+        rounds = [{"number": n, "scores": asdict(scores)} for n, scores in enumerate(training.scores, start=1)]
+        facts = {"rounds": rounds, "diverged": training.diverged, "guarantee": self._stated(proven)}
+        _keep(self.store, part, facts, training.state, training.kept)
 
     def undefended(self, seed: int) -> Tensors | None:
         """Return the weights that training without a defence ended with, or None where it did not or there was none."""
@@ -135,7 +148,7 @@ class Trainings:
         Raises:
             DivergedError: If it did not come so far.
         """
-        [part] = [part for part, own, of in self.parts if of == seed and own == defense]
+        [part] = [part for part, own in self.parts.items() if own == (defense, seed)]
         diverged = self.store.read_json(part, TRAINING).get("diverged")
         if diverged and number >= diverged:
             raise DivergedError(
@@ -149,20 +162,13 @@ class Trainings:
         rows: list[dict[str, Any]] = []
         clients = 1 if self.plan.federation is None else self.plan.data.clients
         proven = self._proven() if self.parts else {}
-        for part, defense, seed in self.parts:
+        for part, (defense, seed) in self.parts.items():
             found = self.store.read_json(part, TRAINING)
             rounds = rounds_of(found)
             common = {"defense": label("defenses", defense), "seed": seed, "clients": clients}
             common |= {"rounds": len(rounds), **found.get("guarantee", proven.get(part, {}))}
             rows += [common | {"round": done["number"], **done["scores"]} for done in rounds]
         return rows
-
-    def _train(self, part: str, defense: Defense, seed: int, progress: Callable[[float], None]) -> None:
-        training = train(self.plan, self.site, self.prepared(defense, seed), seed, progress)
-        proven = guarantee(self.plan, self.site, defense)
-        rounds = [{"number": n, "scores": asdict(scores)} for n, scores in enumerate(training.scores, start=1)]
-        facts = {"rounds": rounds, "diverged": training.diverged, "guarantee": self._stated(proven)}
-        _keep(self.store, part, facts, training.state, training.kept)
 
     def _proven(self) -> dict[str, dict[str, Any]]:
         """Return what a federation's trainings prove for the images of the site, by part; the site is client 0."""

@@ -44,7 +44,7 @@ def train(
 
     stopped, clients = Event(), max(job.data.clients for job in jobs)
     backend: dict[str, dict[str, Any]] = {
-        "init_args": {"num_cpus": min(clients, os.cpu_count() or 1)},
+        "init_args": {"address": "local", "num_cpus": min(clients, os.cpu_count() or 1)},
         "client_resources": dict(CLIENT),
     }
     with quiet("flwr"):

@@ -1,0 +1,147 @@
+"""``Bench``: where a cell or a training becomes a part of the run folder, one at a time, in whichever process.
+
+What is made depends on the part alone: every part draws from streams of its own, and is computed by one thread, since
+several would add numbers up in another order. So it does not matter who makes which part, or how often.
+"""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from leakward.auditing.attacking import NOTHING_SENT, Classifier, attack_victims
+from leakward.auditing.cell import Cell, cell_id, cells
+from leakward.auditing.facts import device as device_named
+from leakward.auditing.parts import label
+from leakward.auditing.site import Site, open_site
+from leakward.auditing.store import Store
+from leakward.auditing.tables import Plan
+from leakward.auditing.trainings import Trainings
+from leakward.auditing.utility import predict
+from leakward.errors import DivergedError, LeakwardError
+from leakward.federated import Defense
+from leakward.metrics import Moments, moments
+from leakward.models import Task
+from leakward.training import sites
+from leakward.types import Tensors
+
+CELL, PICTURES = "cell.json", "images.safetensors"
+
+
+class Bench:
+    """One process's opened site, and what it has fitted and can be used again.
+
+    Attributes:
+        plan: Of the audit.
+        site: Under audit.
+        store: Of the run folder.
+        cells: By part.
+        trainings: Of the plan.
+    """
+
+    def __init__(self, plan: Plan, site: Site, store: Store) -> None:
+        self.plan, self.site, self.store = plan, site, store
+        self.cells = {cell_id(plan, cell, site.fingerprint): cell for cell in cells(plan)}
+        self.trainings = Trainings(plan, site, store, self._defense)
+        self._prepared: dict[tuple[Defense, int], Defense] = {}
+
+    def what(self, part: str) -> str:
+        """Say what a part is."""
+        cell = self.cells.get(part)
+        if cell is None:
+            return f"training with {label('defenses', self.trainings.parts[part].defense)}"
+        what = f"{label('attacks', cell.attack)} on {label('defenses', cell.defense)}, {cell.knowledge}"
+        return what + (f", after {cell.after_rounds} rounds" if cell.after_rounds else "")
+
+    def there(self, part: str) -> bool:
+        """Return whether a part is made, with all that the plan asks for."""
+        if part in self.cells:
+            return self.store.has(part, CELL, *([PICTURES] if self.plan.audit.images else []))
+        return self.trainings.there(part)
+
+    def make(self, part: str, progress: Callable[[float], None]) -> None:
+        """Make a part, unless it is there.
+
+        Args:
+            part: Id of a cell, or of a training that is not a federation's.
+            progress: Called with the fraction done.
+
+        Raises:
+            LeakwardError: If this process has opened other data than those that the id was made from.
+        """
+        if part not in self.cells and part not in self.trainings.parts:
+            raise LeakwardError(
+                f"part {part}: expected the data and the version of Leakward that the audit began with, found others; "
+                "give every node the same"
+            )
+        if self.there(part):
+            return
+        with one_thread():
+            if part in self.cells:
+                self._attack(part, self.cells[part], progress)
+            else:
+                self.trainings.train(part, progress)
+
+    @cached_property
+    def _gallery(self) -> Moments:
+        return moments(self.site.gallery)
+
+    def _defense(self, defense: Defense, seed: int) -> Defense:
+        """Return the defence fitted on the site's images."""
+        key = (defense, seed)
+        if key not in self._prepared:
+            task, _ = self.site.start(defense, seed)
+            self._prepared[key] = sites.prepare(defense, task, self.site.data, seed)
+        return self._prepared[key]
+
+    def _attack(self, part: str, cell: Cell, progress: Callable[[float], None]) -> None:
+        defense = self._defense(cell.defense, cell.seed)
+        classifier = self._classifier(cell.seed)
+        try:
+            start = self._start(cell, defense)
+        except DivergedError:
+            attacked = NOTHING_SENT
+        else:
+            attacked = attack_victims(
+                self.plan, self.site, part, cell, defense, start, self._gallery, classifier, progress
+            )
+        with self.store.new_part(part) as folder:
+            Store.dump(folder / CELL, attacked.facts)
+            if self.plan.audit.images and attacked.pictures:
+                save_file(attacked.pictures, folder / PICTURES)
+
+    def _start(self, cell: Cell, defense: Defense) -> tuple[Task, Tensors]:
+        """Return the network, and the weights that the server has when the updates of a cell are sent."""
+        task, state = self.site.start(defense, cell.seed)
+        if cell.after_rounds:
+            trained = self.trainings.after(cell.after_rounds, cell.defense, cell.seed)
+            state = {name: trained[name].to(self.site.device) for name in state}  # a file keeps no order
+        return task, state
+
+    def _classifier(self, seed: int) -> Classifier | None:
+        """Return the undefended model of this seed as a reader of reconstructions."""
+        state = self.trainings.undefended(seed)
+        return None if state is None else lambda images: predict(self.site.task, state, images)
+
+
+def open_bench(plan: Plan, out: Path, device: str) -> Bench:
+    """Load the data of a plan and return the bench on its run folder.
+
+    Raises:
+        LeakwardError: If the data, the device or the folder cannot be used.
+    """
+    return Bench(plan, open_site(plan, device_named(device)), Store(out))
+
+
+@contextmanager
+def one_thread() -> Generator[None]:
+    """Let PyTorch compute with one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
