@@ -13,6 +13,8 @@ from leakward import cli
 from leakward.captured import attack_capture
 from leakward.errors import LeakwardError
 from leakward.federated import LocalTraining, NoDefense, run_round
+from leakward.live import PrivateBatch, keep_private_batch
+from leakward.live.private import claim
 from leakward.models import TaskSpec, build_task, initial_state
 from leakward.threat import ThreatModel, observe, save_capture
 from leakward.types import Batch, generator
@@ -54,6 +56,18 @@ def test_the_pictures_are_the_private_images(tmp_path, channels):
     for name in pictures:
         pixels = np.atleast_3d(np.asarray(Image.open(tmp_path / "out" / name))).transpose(2, 0, 1) / 255
         np.testing.assert_allclose(pixels, private[0], atol=0.6 / 255)
+
+
+def test_a_site_can_score_it_by_its_own_batch(tmp_path, leakward):
+    private = capture(tmp_path / "capture")
+    others = torch.rand(19, 1, 12, 12, generator=generator(3))
+    keep_private_batch(tmp_path, PrivateBatch(Batch(private, torch.tensor([0])), Batch(others, torch.zeros(19).long())))
+    name = claim(tmp_path, "000001")
+    told = ("--attack", "analytic-linear", "--out", tmp_path / "out", "--truth", name)
+    code, out, _ = leakward("attack", tmp_path / "capture", *told)
+    assert code == 0
+    assert "identified: 1 of 1 among 20 images of the site" in out
+    assert "mean SSIM 1.00" in out
 
 
 def test_equal_seeds_recover_equal_images_and_others_do_not(tmp_path):

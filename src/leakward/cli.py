@@ -118,10 +118,13 @@ def attack(
     changes: Annotated[list[str] | None, typer.Option("--set", help="Of the attack, as in iterations=500.")] = None,
     seed: Annotated[int, typer.Option(help="Of the attacker's randomness.")] = 0,
     public: Annotated[str | None, typer.Option(help="Data set whose public images the attacker holds.")] = None,
+    truth: Annotated[Path | None, typer.Option(help="Private batch of the site, to score what comes out.")] = None,
 ) -> None:
     """Attack a captured update and write what comes out as pictures."""
     from leakward.captured import attack_capture
+    from leakward.live import load_private_batch, shown
 
+    private = None if truth is None else load_private_batch(truth)
     settings: dict[str, Any] = {}
     for change in changes or []:
         _apply(settings, change)
@@ -131,6 +134,28 @@ def attack(
         )
     out.print(f"{name}: {result.status}, objective {result.objective:.3g}, {result.evaluations} evaluations")
     out.print(f"pictures: {folder}", soft_wrap=True)
+    if private is not None and result.images is not None:
+        found = shown(result.images, private)
+        count = f"{round(found.identified * found.images)} of {found.images}"
+        out.print(f"identified: {count} among {found.among} images of the site")
+        out.print(f"mean SSIM {found.ssim:.2f}, PSNR {found.psnr:.1f} dB")
+
+
+@app.command()
+def ledger(file: Annotated[Path, typer.Argument(help="Ledger of a site in a live federation.")]) -> None:
+    """Say what left a site, client by client, and what it adds up to."""
+    from leakward.live import Ledger, accounts
+
+    if not file.is_file():
+        raise LeakwardError(f"ledger {file}: expected a file, got nothing there; it is made with the first message")
+    columns = ("sent", "withheld", "epsilon", "delta", "worst identified", "last withheld because")
+    table = Table(Column("client", no_wrap=True), *columns, box=None, padding=(0, 1, 0, 0))
+    for account in accounts(Ledger(file).entries()):
+        epsilon = "none" if account.epsilon is None else f"{account.epsilon:.3g}"
+        identified = "not judged" if account.identified is None else f"{account.identified:.0%}"
+        counts = f"{account.sent}", f"{account.withheld}", epsilon, f"{account.delta:g}", identified
+        table.add_row(account.client, *counts, _escaped(account.reason))
+    out.print(table)
 
 
 @app.command()

@@ -11,16 +11,14 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import torch
-
 from leakward.attacks import Attack
 from leakward.auditing.parts import read_parts
 from leakward.errors import LeakwardError
 from leakward.federated import NoDefense, run_round
 from leakward.live.gate import Decision
 from leakward.live.private import PrivateBatch, load_private_batch
+from leakward.live.scoring import shown
 from leakward.live.settings import Gate
-from leakward.metrics import assign, identified, moments, rank
 from leakward.settings import parse
 from leakward.streams import stream
 from leakward.threat import Observation, examine, load_capture, observe
@@ -77,10 +75,7 @@ def _share(attack: Attack, observation: Observation, private: PrivateBatch) -> f
     found = attack.recover([replace(observation, threat=threat, public=private.others)], stream("gate", "attack"))[0]
     if found.images is None:
         return None
-    images = private.batch.images
-    gallery = moments(torch.cat([images, private.others.images]))
-    guess = found.images[assign(images, found.images)]
-    return float(identified(rank(guess, gallery, torch.arange(len(images)))).mean())
+    return shown(found.images, private).identified
 
 
 def main(capture: str, private: str, table: str) -> None:

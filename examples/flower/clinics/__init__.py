@@ -1,0 +1,1 @@
+"""Clinics that train a network together, each behind a door of its own."""
