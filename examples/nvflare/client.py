@@ -39,7 +39,7 @@ def main() -> None:
 
 def own_images(name: str) -> tuple[Tensor, Tensor]:
     """Return what ``site-1`` or ``site-2`` holds: drawn images, which show no patient, and their labels."""
-    images, labels = load_data("phantom", size=16, count=100).subset("train")
+    images, labels = load_data("phantom", size=16, count=300).subset("train")
     return images[int(name[-1]) % 2 :: 2], labels[int(name[-1]) % 2 :: 2]
 
 
