@@ -123,6 +123,8 @@ OUT_OF_RANGE = [
     ("data", "clients", 0),
     ("data", "alpha", -1.0),
     ("data", "alpha", float("inf")),
+    ("data", "shares", [8, 4]),
+    ("data", "shares", [0]),
     ("data", "size", 0),
     ("data", "count", -3),
     ("data", "site_images", 1),

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leakward.data import dirichlet, iid
+from leakward.data import dirichlet, iid, sized
 from leakward.data.partition import carve
 from leakward.errors import DataError
 from leakward.types import generator
@@ -33,6 +33,25 @@ def test_shares_are_disjoint_covering_and_equal(n, clients, classes, seed):
         assert covers(shares, n)
         assert {len(share) for share in shares} <= {n // clients, -(-n // clients)}
     assert covers(iid(labels, clients, generator(seed)), n)
+
+
+@settings(deadline=None, max_examples=60)
+@given(sizes=st.lists(st.integers(1, 40), min_size=1, max_size=9), classes=st.integers(1, 5), seed=st.integers(0, 9))
+def test_given_shares_are_disjoint_and_mixed_as_the_whole_is(sizes, classes, seed):
+    labels = torch.randint(classes, (sum(sizes) + 7,), generator=generator(seed))
+    shares = sized(labels, sizes, generator(seed))
+    assert [len(share) for share in shares] == sizes
+    assert len(torch.cat(shares).unique()) == sum(sizes)
+    expected = torch.bincount(labels, minlength=classes) / len(labels) * torch.tensor(sizes)[:, None]
+    found = torch.stack([torch.bincount(labels[share], minlength=classes) for share in shares])
+    assert (found - expected).abs().max() < classes
+    assert torch.equal(torch.cat(sized(labels, sizes, generator(seed))), torch.cat(shares))
+
+
+@pytest.mark.parametrize("sizes", [(5, 6), (10, 0)])
+def test_given_shares_that_cannot_be_are_refused(sizes):
+    with pytest.raises(DataError, match="lower the shares"):
+        sized(torch.arange(10) % 2, sizes, generator(0))
 
 
 def test_the_generator_decides():

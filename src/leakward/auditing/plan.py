@@ -78,8 +78,8 @@ def make_plan(tables: Mapping[str, Any]) -> Plan:
 def plain(plan: Plan) -> dict[str, Any]:
     """Return a plan as the plain tables it can be made from again, every default written out."""
     tables = {name: plain_fields(table) for name in TABLES if (table := getattr(plan, name)) is not None}
-    tables["data"] = {key: value for key, value in tables["data"].items() if value is not None}
-    return tables | {
+    given = {name: {k: v for k, v in table.items() if v is not None} for name, table in tables.items()}
+    return given | {
         "model": {"name": plan.model.name, **plan.model.options},
         "attack": [plain_part("attacks", attack) for attack in plan.attacks],
         "defense": [plain_part("defenses", defense) for defense in plan.defenses],

@@ -23,6 +23,8 @@ def out_of_range(made: Mapping[str, Any]) -> list[str]:
     rules = (
         ("[data] clients", data.clients, "at least 1", data.clients >= 1),
         ("[data] alpha", data.alpha, "a finite number of at least 0", 0 <= data.alpha < math.inf),
+        ("[data] shares", data.shares, f"{data.clients} numbers of at least 1, as [data] clients says, and no alpha",
+         data.shares is None or (len(data.shares) == data.clients and min(data.shares) >= 1 and not data.alpha)),
         ("[data] size", data.size, "at least 1", data.size is None or data.size >= 1),
         ("[data] count", data.count, "at least 1", data.count is None or data.count >= 1),
         ("[data] site_images", data.site_images, "at least 2", data.site_images >= 2),

@@ -4,3 +4,4 @@ from leakward.data.dataset import Dataset as Dataset
 from leakward.data.load import load_data as load_data
 from leakward.data.partition import dirichlet as dirichlet
 from leakward.data.partition import iid as iid
+from leakward.data.partition import sized as sized

@@ -1,6 +1,7 @@
-"""Who holds which images: equal or skewed shares for the clients, and images set aside from a split."""
+"""Who holds which images: equal, skewed or given shares for the clients, and images set aside from a split."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -60,6 +61,28 @@ def dirichlet(
         share = torch.cat(parts)
         shares.append(share[torch.randperm(len(share), generator=rng)])
     return shares
+
+
+def sized(labels: Int[Tensor, " n"], sizes: Sequence[int], rng: torch.Generator) -> list[Int[Tensor, " _"]]:
+    """Give each client as many images as ``sizes`` says, at random, and of every class its share as nearly as can be.
+
+    The images that are left over go to nobody.
+
+    Raises:
+        DataError: If there are fewer images than that.
+    """
+    if min(sizes) < 1 or sum(sizes) > len(labels):
+        raise DataError(
+            f"expected at least 1 image for each client and {len(labels)} in all, got {list(sizes)}, which are "
+            f"{sum(sizes)}; lower the shares"
+        )
+    order = torch.randperm(len(labels), generator=rng)
+    place = torch.zeros(len(labels))
+    for label in labels.unique():
+        own = (labels[order] == label).nonzero()[:, 0]
+        place[own] = (torch.arange(len(own)) + 0.5) / len(own)
+    mixed = order[place.argsort(stable=True)]
+    return list(mixed[: sum(sizes)].split(list(sizes)))
 
 
 def carve(

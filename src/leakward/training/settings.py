@@ -22,6 +22,7 @@ class DataSettings:
         seed: Of a procedural source, and of splits that the source leaves open.
         clients: Sites the training split is divided among; the audit is of the first.
         alpha: Dirichlet concentration of the division; 0 means identically distributed sites.
+        shares: Images of every client, where they are not to be divided equally; of every class its share.
         site_images: Images of the site among which reconstructions are identified, at least 2.
     """
 
@@ -32,6 +33,7 @@ class DataSettings:
     seed: int = 0
     clients: int = 1
     alpha: float = 0.0
+    shares: tuple[int, ...] | None = None
     site_images: int = 256
 
 

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from leakward.data import Dataset, dirichlet, iid, load_data
+from leakward.data import Dataset, dirichlet, iid, load_data, sized
 from leakward.federated import Defense
 from leakward.models import Task, TaskSpec, build_task, initial_state
 from leakward.streams import stream
@@ -25,13 +25,15 @@ def shares(data: Dataset, settings: DataSettings) -> list[Int[Tensor, " _"]]:
     """Return the training images of every client, as indices into the data set.
 
     Raises:
-        DataError: If there are more clients than images.
+        DataError: If there are fewer images than the clients are to have.
     """
     index = data.splits["train"]
-    if settings.clients == 1:
+    if settings.clients == 1 and settings.shares is None:
         return [index]
     rng, labels = stream("partition", settings.seed), data.labels[index]
-    if settings.alpha:
+    if settings.shares is not None:
+        parts = sized(labels, settings.shares, rng)
+    elif settings.alpha:
         parts = dirichlet(labels, settings.clients, settings.alpha, rng)
     else:
         parts = iid(labels, settings.clients, rng)
