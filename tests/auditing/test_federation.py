@@ -260,7 +260,11 @@ def test_the_command_shows_the_epsilon_of_every_client(data, tmp_path, engine, l
     assert len(worst) <= len(header)
 
 
-def test_the_first_client_is_the_site_that_is_audited(data):
+UNEQUAL = {"clients": 3, "shares": [8, 20, 4]}
+
+
+@pytest.mark.parametrize("client", [0, 1])
+def test_the_site_that_is_audited_is_a_client(data, client):
     import torch
 
     from leakward.auditing import make_plan
@@ -268,8 +272,26 @@ def test_the_first_client_is_the_site_that_is_audited(data):
     from leakward.training import Job
     from leakward.training.client import Client
 
-    made = make_plan(plan(data, audit={"victims": 2}))
+    federation = {"rounds": 2, "minibatches": [4, 5, 2]}
+    made = make_plan(tiny_site.plan(data, data=UNEQUAL, audit={"victims": 2, "client": client}, federation=federation))
     site = open_site(made, torch.device("cpu"))
-    job = Job(made.data, made.model, made.recipe, made.defenses[0], made.federation)
-    assert torch.equal(Client(job, 0).data.splits["train"], site.data.splits["train"])
-    assert len(sites.shares(sites.load(made.data), made.data)) == 2
+    own = Client(Job(made.data, made.model, made.recipe, made.defenses[0], made.federation), client)
+    assert torch.equal(own.data.splits["train"], site.data.splits["train"])
+    assert len(site.gallery) == UNEQUAL["shares"][client]
+    assert made.agreed(made.defenses[0]).minibatch == own.recipe.minibatch == [4, 5][client]
+    assert len(sites.shares(sites.load(made.data), made.data)) == 3
+
+
+def test_audits_of_several_clients_share_the_trainings(data, tmp_path, engine):
+    from leakward.auditing import audit
+
+    tables = plan(data, attack=[{"name": "analytic-linear"}]) | {"data": {"name": str(data), **UNEQUAL}}
+    for client, images in ((0, 1), (1, 2)):
+        own = {"audit": {"victims": 2, "client": client, "after_rounds": [0, 2]}, "utility": {"epochs": 1}}
+        own["recipe"] = {**tables["recipe"], "batch_images": images}
+        audit(tables | own, tmp_path / str(client), trainings=tmp_path / "trained")
+    assert len(engine) == 1
+    cells = [pd.read_parquet(tmp_path / str(client) / "cells.parquet") for client in (0, 1)]
+    assert not {*cells[0]["id"]} & {*cells[1]["id"]}
+    assert len(list(tmp_path.glob("trained/parts/*/state.safetensors"))) == 2
+    assert not list(tmp_path.glob("[01]/parts/*/state.safetensors"))

@@ -128,6 +128,7 @@ OUT_OF_RANGE = [
     ("data", "size", 0),
     ("data", "count", -3),
     ("data", "site_images", 1),
+    ("audit", "client", 1),
     ("audit", "victims", 0),
     ("audit", "victims", 257),
     ("audit", "seeds", []),
@@ -145,6 +146,7 @@ OUT_OF_RANGE = [
     ("utility", "learning_rate", float("inf")),
     ("utility", "train_images", -1),
     ("utility", "delta", 0.0),
+    ("federation", "minibatches", [4, 4]),
 ]
 
 

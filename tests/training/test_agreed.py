@@ -30,6 +30,16 @@ def test_a_federation_with_local_steps_is_that_of_a_plan_with_this_recipe(data):
     assert_close(found.state, expected.state, rtol=0, atol=0)
 
 
+def test_each_client_can_have_minibatches_of_its_own(data):
+    own = job(data, clients=2, recipe=IN_ORDER, minibatches=(4, 12))
+    assert [Client(own, number).recipe.minibatch for number in (0, 1)] == [4, 12]
+    alike, written = (job(data, clients=2, recipe=replace(IN_ORDER, minibatch=m), minibatches=n)
+                      for m, n in ((7, (4, 4)), (4, None)))  # fmt: skip
+    [found], [expected], [other] = run(alike), run(written), run(own)
+    assert_close(found.state, expected.state, rtol=0, atol=0)
+    assert any((found.state[name] != value).any() for name, value in other.state.items())
+
+
 WRONG = [
     (LargerBatches(batch_images=25), {}, "recipe: expected at least 25 images for a round, got 24"),
     (Chain((Mixup(),)), {"images": 9}, "Mixup: expected at least 2 images in every local step, got 1"),
@@ -40,4 +50,4 @@ WRONG = [
 @pytest.mark.parametrize(("defense", "federation", "words"), WRONG)
 def test_a_client_that_cannot_do_it_is_refused(defense, federation, words, data):
     with pytest.raises(DefenseError, match=words):
-        job(data, clients=2, defense=defense, **federation).recipe_of(24)
+        job(data, clients=2, defense=defense, **federation).recipe_of(0, 24)

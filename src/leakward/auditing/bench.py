@@ -38,14 +38,15 @@ class Bench:
         plan: Of the audit.
         site: Under audit.
         store: Of the run folder.
+        trained: Of trained networks; the same, unless audits share them.
         cells: By part.
         trainings: Of the plan.
     """
 
-    def __init__(self, plan: Plan, site: Site, store: Store) -> None:
-        self.plan, self.site, self.store = plan, site, store
+    def __init__(self, plan: Plan, site: Site, store: Store, trained: Store) -> None:
+        self.plan, self.site, self.store, self.trained = plan, site, store, trained
         self.cells = {cell_id(plan, cell, site.fingerprint): cell for cell in cells(plan)}
-        self.trainings = Trainings(plan, site, store, self._defense)
+        self.trainings = Trainings(plan, site, trained, self._defense)
         self._prepared: dict[tuple[Defense, int], Defense] = {}
 
     def what(self, part: str) -> str:
@@ -94,7 +95,7 @@ class Bench:
         key = (defense, seed)
         if key not in self._prepared:
             task, _ = self.site.start(defense, seed)
-            self._prepared[key] = sites.prepare(defense, task, self.site.data, seed)
+            self._prepared[key] = sites.prepare(defense, task, self.site.data, seed, self.plan.audit.client)
         return self._prepared[key]
 
     def _attack(self, part: str, cell: Cell, progress: Callable[[float], None]) -> None:
@@ -127,13 +128,14 @@ class Bench:
         return None if state is None else lambda images: predict(self.site.task, state, images)
 
 
-def open_bench(plan: Plan, out: Path, device: str) -> Bench:
-    """Load the data of a plan and return the bench on its run folder.
+def open_bench(plan: Plan, out: Path, device: str, trainings: Path | None = None) -> Bench:
+    """Load the data of a plan and return the bench on its run folder, and on that of trainings if it is another.
 
     Raises:
         LeakwardError: If the data, the device or the folder cannot be used.
     """
-    return Bench(plan, open_site(plan, device_named(device)), Store(out))
+    store = Store(out)
+    return Bench(plan, open_site(plan, device_named(device)), store, store if trainings is None else Store(trainings))
 
 
 @contextmanager

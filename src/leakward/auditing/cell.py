@@ -77,6 +77,8 @@ def cell_id(plan: Plan, cell: Cell, fingerprint: str) -> str:
 def training_id(plan: Plan, defense: Defense, seed: int, fingerprint: str) -> str:
     """Return the content hash of one training: by the federation where the plan has one, else by the site alone."""
     tables = plain(plan)
+    if plan.federation is not None:  # which says how many images there are in a round
+        tables["recipe"]["batch_images"] = LocalTraining.batch_images
     return digest(
         {
             "images": fingerprint,

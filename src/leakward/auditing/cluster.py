@@ -35,12 +35,14 @@ class Place(NamedTuple):
     Attributes:
         plan: Its plain tables, as JSON.
         out: Run folder.
+        trainings: Folder of trained networks.
         device: ``cpu`` or ``cuda``.
         here: Folder that relative paths of the plan begin at.
     """
 
     plan: str
     out: str
+    trainings: str
     device: str
     here: str
 
@@ -52,9 +54,8 @@ def cluster(bench: Bench, address: str) -> Generator[Make]:
     Raises:
         LeakwardError: If there is none, or none that can do it.
     """
-    place = Place(
-        json.dumps(plain(bench.plan)), str(bench.store.folder.absolute()), bench.site.device.type, os.getcwd()
-    )
+    out, trainings = (str(store.folder.absolute()) for store in (bench.store, bench.trained))
+    place = Place(json.dumps(plain(bench.plan)), out, trainings, bench.site.device.type, os.getcwd())
     with quiet("ray"):
         ray = _connected(address, bench.site.device.type)
         try:
@@ -127,4 +128,4 @@ def _bench(place: Place) -> Bench:
         raise LeakwardError(f"--out {place.out}: expected a folder that all nodes share; choose another")
     if Path(place.here).is_dir():
         os.chdir(place.here)
-    return open_bench(make_plan(json.loads(place.plan)), Path(place.out), place.device)
+    return open_bench(make_plan(json.loads(place.plan)), Path(place.out), place.device, Path(place.trainings))

@@ -144,8 +144,8 @@ class _Crew:
             [sys.executable, "-c", CODE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
         )
         self.processes.append(process)
-        setup = {"path": sys.path, "plan": plain(bench.plan), "out": str(bench.store.folder)}
-        _say(process, setup | {"device": bench.site.device.type})
+        folders = {"out": str(bench.store.folder), "trainings": str(bench.trained.folder)}
+        _say(process, {"path": sys.path, "plan": plain(bench.plan), "device": bench.site.device.type} | folders)
         return process
 
     def _employ(self, process: subprocess.Popen[str], words: Words) -> None:

@@ -5,6 +5,7 @@ where it stopped, and ends with the tables of one that was not.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ def audit(
     plan: Plan | Mapping[str, Any] | None = None,
     out: Path | str = "runs/audit",
     *,
+    trainings: Path | str | None = None,
     device: str = "cpu",
     ray: str | None = None,
     progress: Report = lambda _, __: None,
@@ -38,6 +40,7 @@ def audit(
     Args:
         plan: A ``Plan``, its plain tables, or None for the built-in quick plan.
         out: Run folder; parts already there are kept.
+        trainings: Folder in which trained networks are kept, where several audits share them; else the run folder.
         device: ``cpu`` or ``cuda``.
         ray: Address of the Ray cluster that makes the parts; None for this machine.
         progress: Called as the audit goes on.
@@ -47,8 +50,8 @@ def audit(
     """
     if not isinstance(plan, Plan):
         plan = make_plan(quick_plan() if plan is None else plan)
-    bench = open_bench(plan, Path(out), device)
-    with bench.store.exclusive():
+    bench = open_bench(plan, Path(out), device, None if trainings is None else Path(trainings))
+    with bench.store.exclusive(), bench.trained.exclusive() if bench.trained is not bench.store else nullcontext():
         _Run(bench, ray, progress).execute()
     return Path(out)
 

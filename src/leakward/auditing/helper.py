@@ -28,12 +28,13 @@ FIRST_TO_GO = "1000"
 Say = Callable[..., None]
 
 
-def serve(plan: dict[str, Any], out: str, device: str) -> None:
+def serve(plan: dict[str, Any], out: str, trainings: str, device: str) -> None:
     """Make the parts that are asked for, until there is no audit any more.
 
     Args:
         plan: Its plain tables.
         out: Run folder.
+        trainings: Folder of trained networks.
         device: ``cpu`` or ``cuda``.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the audit, which then ends this process
@@ -41,7 +42,7 @@ def serve(plan: dict[str, Any], out: str, device: str) -> None:
         Path("/proc/self/oom_score_adj").write_text(FIRST_TO_GO)
     say, asked = _answers(), _asked()
     try:
-        bench = open_bench(make_plan(plan), Path(out), device)
+        bench = open_bench(make_plan(plan), Path(out), device, Path(trainings))
         say(ready=True)
         for part in asked:
             bench.make(part, _now_and_then(say))

@@ -19,6 +19,7 @@ def impossible(plan: Plan) -> list[str]:
 def out_of_range(made: Mapping[str, Any]) -> list[str]:
     """Return which values of the tables ``made`` are out of range."""
     data, audit, utility = made["data"], made["audit"], made["utility"]
+    sizes = made["federation"] and made["federation"].minibatches
     images = audit.victims * made["recipe"].batch_images * audit.aggregated_clients
     rules = (
         ("[data] clients", data.clients, "at least 1", data.clients >= 1),
@@ -28,6 +29,8 @@ def out_of_range(made: Mapping[str, Any]) -> list[str]:
         ("[data] size", data.size, "at least 1", data.size is None or data.size >= 1),
         ("[data] count", data.count, "at least 1", data.count is None or data.count >= 1),
         ("[data] site_images", data.site_images, "at least 2", data.site_images >= 2),
+        ("[audit] client", audit.client, f"at least 0 and below [data] clients = {data.clients}",
+         0 <= audit.client < max(data.clients, 1)),
         ("[audit] victims", audit.victims, "at least 1", audit.victims >= 1),
         ("[audit] victims", audit.victims, f"at most {data.site_images} images in all, not {images}; lower victims, "
          "batch_images or aggregated_clients, or raise site_images", images <= data.site_images),
@@ -39,6 +42,8 @@ def out_of_range(made: Mapping[str, Any]) -> list[str]:
         ("[audit] knowledge", audit.knowledge, "at least 'aware', all different", "aware" in audit.knowledge
          and len(set(audit.knowledge)) == len(audit.knowledge)),
         ("[audit] confidence", audit.confidence, "a number in (0, 1)", 0 < audit.confidence < 1),
+        ("[federation] minibatches", sizes, f"{data.clients} numbers, as [data] clients says",
+         sizes is None or len(sizes) == data.clients),
         ("[utility] epochs", utility.epochs, "at least 0", utility.epochs >= 0),
         ("[utility] batch_size", utility.batch_size, "at least 1", utility.batch_size >= 1),
         ("[utility] learning_rate", utility.learning_rate, "a positive number", 0 < utility.learning_rate < math.inf),
@@ -82,7 +87,7 @@ def _without_room(plan: Plan) -> list[str]:
 
 def _require_possible(plan: Plan, defense: Defense) -> None:
     recipe, most = plan.agreed(defense), plan.data.site_images
-    if idle := idle_part(defense, plan.recipe):
+    if idle := idle_part(defense, plan.local):
         raise DefenseError(
             f"{type(idle).__name__}: expected to change the recipe, which has as much already; ask for more"
         )

@@ -28,7 +28,8 @@ class Site:
         task: Agreed by the federation.
         gallery: The images among which reconstructions are identified, all different.
         gallery_labels: Their classes.
-        fingerprint: Of every pixel and label.
+        fingerprint: Of every pixel and label, and of which of them are the site's.
+        trained: That which names trainings: by a federation it is the same for each of its clients.
         device: Where the arithmetic runs.
     """
 
@@ -37,6 +38,7 @@ class Site:
     gallery: Float[Tensor, "g c h w"]
     gallery_labels: Int[Tensor, " g"]
     fingerprint: str
+    trained: str
     device: torch.device
 
     @property
@@ -87,7 +89,7 @@ def open_site(plan: Plan, device: torch.device) -> Site:
         DefenseError: If it has too few for a defence to train on.
         ModelError: If the network does not fit the images.
     """
-    source, data = plan.data, site_data(plan.data)
+    source, data = plan.data, site_data(plan.data, plan.audit.client)
     gallery = _different(data, source.site_images)
     needed = max(2, *(plan.audit.victims * plan.images_per_update(defense) for defense in plan.defenses))
     if len(gallery) < needed:
@@ -101,24 +103,26 @@ def open_site(plan: Plan, device: torch.device) -> Site:
     for split, purpose in (("val", "public ones, for the negative control"), ("test", "ones to measure accuracy on")):
         if len(data.splits[split]) == 0:
             raise DataError(f"data {data.name!r}: expected images in the split {split} ({purpose}), got none; add some")
+    own = fingerprint(data)
     return Site(
         data,
         build_task(sites.task_spec(data, plan.model)),
         data.images[gallery],
         data.labels[gallery],
-        fingerprint(data),
+        own,
+        own if plan.federation is None else fingerprint(site_data(plan.data)),
         device,
     )
 
 
-def site_data(settings: DataSettings) -> Dataset:
-    """Return the data set with the share of the first client, the site under audit, as its training split.
+def site_data(settings: DataSettings, client: int = 0) -> Dataset:
+    """Return the data set with the share of a client as its training split.
 
     Raises:
         DataError: If it cannot be loaded or divided.
     """
     whole = sites.load(settings)
-    return replace(whole, splits={**whole.splits, "train": sites.shares(whole, settings)[0]})
+    return replace(whole, splits={**whole.splits, "train": sites.shares(whole, settings)[client]})
 
 
 def fingerprint(data: Dataset) -> str:

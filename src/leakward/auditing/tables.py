@@ -14,6 +14,7 @@ class AuditSettings:
     """The ``[audit]`` table.
 
     Attributes:
+        client: Under audit, from 0: whose images are attacked.
         victims: Updates attacked per cell and seed, at least 1; each holds ``recipe.batch_images`` images
             of every aggregated client, or as many as a defence makes of them.
         seeds: Independent repetitions, each with weights, victims and randomness of its own.
@@ -29,6 +30,7 @@ class AuditSettings:
         confidence: Of intervals, in (0, 1).
     """
 
+    client: int = 0
     victims: int = 8
     seeds: tuple[int, ...] = (0,)
     knowledge: tuple[Knowledge, ...] = ("unaware", "aware")
@@ -85,9 +87,14 @@ class Plan:
     attacks: tuple[Attack, ...]
     defenses: tuple[Defense, ...]
 
+    @property
+    def local(self) -> LocalTraining:
+        """Return the recipe of the site under audit, before any defence."""
+        return self.recipe if self.federation is None else self.federation.recipe_of(self.recipe, self.audit.client)
+
     def agreed(self, defense: Defense) -> LocalTraining:
         """Return the recipe of an attacked round with ``defense``."""
-        return agreed_recipe(self.recipe, defense)
+        return agreed_recipe(self.local, defense)
 
     def trained(self, defense: Defense, count: int) -> LocalTraining:
         """Return the recipe of a round for utility with ``defense``, at a site that trains on ``count`` images."""

@@ -103,7 +103,7 @@ class Trainings:
     Attributes:
         plan: Of the audit.
         site: Under audit.
-        store: Of the run folder.
+        store: Where they are kept.
         prepared: Returns a defence as fitted on the site's images for a seed.
     """
 
@@ -115,7 +115,7 @@ class Trainings:
     @cached_property
     def parts(self) -> dict[str, TrainedWith]:
         """Return each by its part; none where the plan leaves utility out."""
-        return named(self.plan, self.site.fingerprint) if self.plan.utility.epochs else {}
+        return named(self.plan, self.site.trained) if self.plan.utility.epochs else {}
 
     def there(self, part: str) -> bool:
         """Return whether a training is made, with the weights that the plan keeps."""
@@ -124,7 +124,7 @@ class Trainings:
     def federate(self, progress: Progress) -> None:
         """Train what a federation has to and is not there yet, all at once."""
         if self.parts and self.plan.federation is not None:
-            train_federations(federated_jobs(self.plan, self.site.fingerprint), self.store, progress)
+            train_federations(federated_jobs(self.plan, self.site.trained), self.store, progress)
 
     def train(self, part: str, progress: Callable[[float], None]) -> None:
         """Train what the site trains alone."""
@@ -171,12 +171,12 @@ class Trainings:
         return rows
 
     def _proven(self) -> dict[str, dict[str, Any]]:
-        """Return what a federation's trainings prove for the images of the site, by part; the site is client 0."""
+        """Return what a federation's trainings prove for the images of the site, by part."""
         if self.plan.federation is None:
             return {}
-        jobs = federated_jobs(self.plan, self.site.fingerprint)
+        jobs, client = federated_jobs(self.plan, self.site.trained), self.plan.audit.client
         found = {p: proven_clients(self.store, p, job, self.plan.utility.delta) for p, job in jobs.items()}
-        return {part: self._stated(one.guarantee) for part, of in found.items() for one in of if one.client == 0}
+        return {part: self._stated(one.guarantee) for part, of in found.items() for one in of if one.client == client}
 
     def _stated(self, proven: Guarantee | None) -> dict[str, Any]:
         if proven is None:

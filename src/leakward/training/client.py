@@ -74,7 +74,7 @@ class Client:
         Raises:
             DefenseError: If the defence cannot be applied, or asks for more images than the client holds.
         """
-        return self.job.recipe_of(len(self.data.splits["train"]))
+        return self.job.recipe_of(self.number, len(self.data.splits["train"]))
 
     def batch(self, number: int) -> Batch:
         """Return the images of round ``number`` without Poisson sampling: all, or as many as agreed, drawn afresh."""
@@ -134,8 +134,8 @@ def require_finite(update: Update) -> None:
 
 def require_able(job: Job) -> None:
     """Raise ``DefenseError`` if some client of ``job`` holds too few images, or cannot do what the defence asks for."""
-    for share in sites.shares(_load(job.data), job.data):
-        job.recipe_of(len(share))
+    for client, share in enumerate(sites.shares(_load(job.data), job.data)):
+        job.recipe_of(client, len(share))
 
 
 @lru_cache(maxsize=1)

@@ -49,7 +49,7 @@ def client_privacy(data: Dataset, job: Job, delta: float) -> tuple[ClientPrivacy
     found: list[ClientPrivacy] = []
     for client, share in enumerate(sites.shares(data, job.data)):
         images, rounds = len(share), asked.count(client)
-        recipe = job.recipe_of(images)
+        recipe = job.recipe_of(client, images)
         guarantee = proven(task, recipe, job.defense, images, rounds, delta)
         found.append(ClientPrivacy(client, images, recipe.batch_images, rounds, guarantee))
     return tuple(found)

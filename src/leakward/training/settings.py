@@ -58,6 +58,7 @@ class FederationSettings:
         rounds: At least 1.
         fraction: Of the clients that train in a round, in (0, 1]; at least one does.
         images: Of a client's images that it trains on in a round, drawn afresh each time; 0 means all of them.
+        minibatches: Images per local step of every client, where they are not those of the recipe.
         strategy: Name of a strategy of Flower, or ``package.module:Class``.
         settings: Keyword arguments of the strategy.
         timeout: Seconds that the server waits for the clients of a round; whoever is silent then is lost.
@@ -66,6 +67,7 @@ class FederationSettings:
     rounds: int = 10
     fraction: float = 1.0
     images: int = 0
+    minibatches: tuple[int, ...] | None = None
     strategy: str = "FedAvg"
     settings: Mapping[str, Plain] = field(default_factory=dict)
     timeout: float = 3600.0
@@ -76,8 +78,13 @@ class FederationSettings:
             whole("rounds", self.rounds),
             ("fraction", self.fraction, "a number in (0, 1]", 0 < self.fraction <= 1),
             whole("images", self.images, 0),
+            ("minibatches", self.minibatches, "numbers of at least 1", min(self.minibatches or (1,)) >= 1),
             positive("timeout", self.timeout),
         )
+
+    def recipe_of(self, recipe: LocalTraining, client: int) -> LocalTraining:
+        """Return what ``client`` makes of the common recipe."""
+        return recipe if self.minibatches is None else replace(recipe, minibatch=self.minibatches[client])
 
 
 @dataclass(frozen=True)
@@ -103,13 +110,14 @@ class Job:
     seed: int = 0
     kept: tuple[int, ...] = ()
 
-    def recipe_of(self, images: int) -> LocalTraining:
-        """Return the recipe of a client with so many images; its ``batch_images`` are those agreed for a round.
+    def recipe_of(self, client: int, images: int) -> LocalTraining:
+        """Return the recipe of a client, who has so many images; its ``batch_images`` are those agreed for a round.
 
         Raises:
             DefenseError: If the defence cannot be applied to it, or asks for more images than there are.
         """
-        asked = replace(self.recipe, batch_images=min(self.federation.images or images, images))
+        own = self.federation.recipe_of(self.recipe, client)
+        asked = replace(own, batch_images=min(self.federation.images or images, images))
         recipe = agreed_recipe(asked, self.defense)
         require_images(recipe, self.defense, min(images, recipe.batch_images))
         return recipe
