@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from nvflare.recipe import SimEnv
-from server import LenientRecipe
 
 from leakward.integrations.nvflare import DefenseFilter, ModelCheckFilter, SentModelFilter, SiteFilter
 from leakward.live import LiveSite, SiteSettings, read_site
 from leakward.models.build import find_factory
+from server import LenientRecipe
 
 HERE = Path(__file__).resolve().parent
 

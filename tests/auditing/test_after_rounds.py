@@ -87,6 +87,62 @@ def test_in_a_federation_they_are_those_of_one_that_ends_there(data, tmp_path, s
     assert len(list(tmp_path.glob("parts/*/state-2.safetensors"))) == 2
 
 
+MEMORY = {"name": "top-k", "keep": 0.2}
+
+
+@pytest.fixture
+def helped(monkeypatch):
+    """What the client of every cell had kept, by rounds, and what the attacker was shown."""
+    from leakward.auditing import engine
+
+    found, real = {}, engine.attack_victims
+
+    def spy(plan, site, part, cell, defense, start, *rest):
+        found[cell.after_rounds] = start[2]
+        return real(plan, site, part, cell, defense, start, *rest)
+
+    monkeypatch.setattr(engine, "attack_victims", spy)
+    return found
+
+
+def test_the_client_goes_on_with_what_it_has_kept(data, tmp_path, helped):
+    tables = tiny_site.plan(
+        data, attack=ONE, defense=[MEMORY], audit={"after_rounds": [0, 1, 2]}, utility={"epochs": 2}
+    )
+    audit(tables, tmp_path)
+    plan = make_plan(tables)
+    trained = train(plan, open_site(plan, torch.device("cpu")), plan.defenses[1], 0, lambda _: None)
+    assert helped.pop(0) is None
+    for epochs, private in helped.items():
+        equal(private, trained.private[epochs])
+    scores = pd.read_parquet(tmp_path / "scores.parquet")
+    assert len(scores)
+
+
+def test_in_a_federation_too(data, tmp_path, helped, monkeypatch):
+    tiny_job = pytest.importorskip("tiny_job", reason="needs leakward[flower]", exc_type=ImportError)
+    from leakward.training import helpers
+
+    jobs = []
+
+    def train_here(asked, done, progress):
+        jobs.extend(asked)
+        for place, result in enumerate(tiny_job.run(*asked)):
+            done(place, result)
+
+    monkeypatch.setattr("leakward.auditing.trainings.train_jobs", train_here)
+    federation = FEDERATION | {"data": {"clients": 2, "shares": [8, 16]}, "defense": [MEMORY]}
+    tables = tiny_site.plan(data, attack=ONE, audit={"after_rounds": [1, 3], "client": 1, "victims": 2}, **federation)
+    audit(tables, tmp_path / "run")
+    assert [bool(job.helpers) for job in jobs] == [False, True]
+    tiny_job.run(replace(jobs[1], helpers=str(tmp_path)))
+    for rounds in (1, 3):
+        equal(helped[rounds], helpers.read(tmp_path, rounds, 1))
+    audit(tables, tmp_path / "run")
+    assert len(jobs) == 2, "they are part of the training"
+    assert not list((tmp_path / "run" / "parts").glob(".part-*"))
+
+
 def test_the_reader_of_classes_is_trained_to_the_end(data, tmp_path):
     tables = tiny_site.plan(data, attack=ONE, audit={"after_rounds": [1]}, utility={"epochs": 3})
     run = audit(tables, tmp_path)

@@ -15,7 +15,6 @@ sys.path.append(str(EXAMPLE))
 
 def main(kind: str, folder: Path) -> None:
     from job import federation, guard
-
     from leakward.live import read_site
 
     gated, text = folder / "site.toml", (EXAMPLE / "site.toml").read_text(encoding="utf-8")

@@ -17,13 +17,14 @@ from leakward.defenses import (
     GaussianNoise,
     LearnablePerturbation,
     LocalDP,
+    TopK,
 )
 from leakward.errors import LeakwardError, PlanError
 from leakward.federated import Chain, Defense, LocalTraining, NoDefense, client_round, poisson_sample
 from leakward.models import build_task, initial_state
 from leakward.streams import stream
 from leakward.tape import Tape
-from leakward.training import ModelSettings, sites
+from leakward.training import ModelSettings, helpers, sites
 from leakward.training.apps import client_app
 from leakward.training.client import Client
 from leakward.training.evaluation import scores
@@ -42,7 +43,7 @@ def update(made, state, client, number):
     data, task, _ = start(made)
     index = sites.shares(data, made.data)[client]
     tape = Tape(stream("round", repr(made.defense), made.seed, client, number))
-    recipe, rng = made.recipe_of(len(index)), stream("batch", made.seed, client, number)
+    recipe, rng = made.recipe_of(client, len(index)), stream("batch", made.seed, client, number)
     sample = poisson_sample(len(index), recipe, rng) if made.defense.poisson else None
     own = data.images[index], data.labels[index]
     return client_round(task, state, *own, recipe, made.defense, tape, sample=sample).update
@@ -289,6 +290,24 @@ def test_private_helpers_and_fitted_tensors_go_from_round_to_round(data):
         state, private = apply_update(state, done.update, RECIPE), done.private
     assert private
     equal(found.state, state)
+
+
+def test_clients_write_their_helpers_for_the_rounds_that_are_kept(data, tmp_path):
+    """A client that is not asked in such a round has those of the last one before it in which it trained."""
+    made = replace(job(data, clients=3, defense=TopK(keep=0.5), rounds=4, fraction=0.34), kept=(2,))
+    [without] = run(made)
+    [found] = run(replace(made, helpers=str(tmp_path)))
+    equal(found.state, without.state)
+    state, private = start(made)[2], [None] * 3
+    for number in range(1, 5):
+        [client] = sites.chosen(made, number)
+        sent = Client(made, client).train(state, number, made.defense, private[client])
+        state, private[client] = sent.state, sent.private
+        for other in range(3) if number in (2, 4) else ():
+            kept = helpers.read(tmp_path, number, other)
+            assert (kept is None) == (private[other] is None)
+            equal(kept or {}, private[other] or {})
+    assert any(value is not None for value in private)
 
 
 LEARNED = LearnablePerturbation(noise="learned", coefficient=0.1, pretrain_epochs=1, pretrain_batch=16)

@@ -49,7 +49,7 @@ def attack_victims(
     part: str,
     cell: Cell,
     defense: Defense,
-    start: tuple[Task, Tensors],
+    start: tuple[Task, Tensors, Tensors | None],
     gallery: Moments,
     classifier: Classifier | None,
     progress: Callable[[float], None],
@@ -63,7 +63,7 @@ def attack_victims(
         cell: Attack, knowledge and seed. The attacker's randomness follows from attack and seed alone, so that cells
             which differ in defence or knowledge start alike and can be compared victim by victim.
         defense: Of the cell, fitted on the site's images.
-        start: Network and weights that the server has.
+        start: Network and weights that the server has, and the defence's helpers that the client has kept.
         gallery: Of the site.
         classifier: Reads a class from an image, or None.
         progress: Called with the fraction done.
@@ -71,8 +71,9 @@ def attack_victims(
     begin = time.perf_counter()
     own = repr(cell.attack), cell.seed
     public = site.public(plan.audit.public_images)
-    task, state = cell.attack.plant(*start, public, stream("server", *own))
-    rounds = site.rounds(plan, defense, cell.seed, task, state)
+    task, state, private = start
+    task, state = cell.attack.plant(task, state, public, stream("server", *own))
+    rounds = site.rounds(plan, defense, cell.seed, task, state, private)
     granted, together = plan.audit.labels == "granted", plan.audit.aggregated_clients
     threat = ThreatModel(cell.knowledge, labels=granted, public=public is not None, clients=together)
     observations = [observe(round_, threat, public) for round_ in rounds]

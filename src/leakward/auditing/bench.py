@@ -114,13 +114,15 @@ class Bench:
             if self.plan.audit.images and attacked.pictures:
                 save_file(attacked.pictures, folder / PICTURES)
 
-    def _start(self, cell: Cell, defense: Defense) -> tuple[Task, Tensors]:
-        """Return the network, and the weights that the server has when the updates of a cell are sent."""
+    def _start(self, cell: Cell, defense: Defense) -> tuple[Task, Tensors, Tensors | None]:
+        """Return network and weights of the server, and the client's helpers, when the updates of a cell are sent."""
         task, state = self.site.start(defense, cell.seed)
-        if cell.after_rounds:
-            trained = self.trainings.after(cell.after_rounds, cell.defense, cell.seed)
-            state = {name: trained[name].to(self.site.device) for name in state}  # a file keeps no order
-        return task, state
+        if not cell.after_rounds:
+            return task, state, None
+        trained = self.trainings.after(cell.after_rounds, cell.defense, cell.seed)
+        private = self.trainings.private_after(cell.after_rounds, cell.defense, cell.seed)
+        state = {name: trained[name].to(self.site.device) for name in state}  # a file keeps no order
+        return task, state, private and {name: value.to(self.site.device) for name, value in private.items()}
 
     def _classifier(self, seed: int) -> Classifier | None:
         """Return the undefended model of this seed as a reader of reconstructions."""

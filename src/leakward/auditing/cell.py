@@ -69,6 +69,7 @@ def cell_id(plan: Plan, cell: Cell, fingerprint: str) -> str:
             "knowledge": cell.knowledge,
             "seed": cell.seed,
             "after_rounds": cell.after_rounds,
+            **({"private": "kept"} if cell.after_rounds and cell.defense.keeps_private else {}),
             **{name: tables[name] for name in ("data", "model", "recipe", _trained_by(plan))},
         }
     )

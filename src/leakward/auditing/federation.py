@@ -48,7 +48,7 @@ def federate(
     store, started = Store(Path(out)), _now()
     jobs = federated_jobs(plan, fingerprint(data))
     with store.exclusive():
-        train_federations(jobs, store, lambda what, done: progress(what, done / len(jobs)))
+        train_federations(plan, jobs, store, lambda what, done: progress(what, done / len(jobs)))
         rows = [_rows(job, map(_round, rounds_of(store.read_json(part, TRAINING)))) for part, job in jobs.items()]
         clients = [_rows(job, map(_client, proven_clients(store, p, job, delta))) for p, job in jobs.items()]
         store.write_table("rounds.parquet", list(chain(*rows)), ROUNDS)

@@ -70,14 +70,25 @@ class Site:
         images, labels = self.data.subset("val")
         return Batch(images[:most].to(self.device), labels[:most].to(self.device)) if most else None
 
-    def rounds(self, plan: Plan, defense: Defense, seed: int, task: Task, state: Tensors) -> list[Round]:
-        """Let the client send one update for every victim, given the network and weights that the server sent."""
+    def rounds(
+        self, plan: Plan, defense: Defense, seed: int, task: Task, state: Tensors, private: Tensors | None
+    ) -> list[Round]:
+        """Let the client send one update for every victim.
+
+        Args:
+            plan: Of the audit.
+            defense: Of the client, fitted.
+            seed: Of the victims.
+            task: Network that the server sent.
+            state: Its weights, likewise.
+            private: The defence's helpers as the client has kept them; None if it has not trained yet.
+        """
         made: list[Round] = []
-        recipe = plan.agreed(defense)
+        recipe, clients = plan.agreed(defense), plan.audit.aggregated_clients
         for number, index in enumerate(self.victims(plan, defense, seed)):
             batch = Batch(self.gallery[index].to(self.device), self.gallery_labels[index].to(self.device))
             rng = stream("client", repr(defense), seed, number)
-            made.append(run_round(task, state, batch, recipe, defense, rng, plan.audit.aggregated_clients))
+            made.append(run_round(task, state, batch, recipe, defense, rng, clients, private))
         return made
 
 

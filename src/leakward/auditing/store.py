@@ -99,18 +99,24 @@ class Store:
         return folder.is_dir() and all((folder / name).is_file() for name in names)
 
     @contextmanager
+    def scratch(self) -> Generator[Path]:
+        """Yield a folder to write into that is gone when the block ends."""
+        with self._writing():
+            scratch = Path(tempfile.mkdtemp(dir=self.parts, prefix=SCRATCH))
+        try:
+            yield scratch
+        finally:
+            _remove(scratch)
+
+    @contextmanager
     def new_part(self, part: str) -> Generator[Path]:
         """Yield a folder to write into; it becomes the part once the block ends without an error.
 
         A part that is there by then and lacks nothing stays: whoever made it made the same.
         """
-        with self._writing():
-            scratch = Path(tempfile.mkdtemp(dir=self.parts, prefix=SCRATCH))
-            try:
-                yield scratch
-                self._settle(scratch, part)
-            finally:
-                _remove(scratch)
+        with self._writing(), self.scratch() as scratch:
+            yield scratch
+            self._settle(scratch, part)
 
     def _settle(self, scratch: Path, part: str) -> None:
         """Rename ``scratch`` to the part, though another process may do the same at this moment."""

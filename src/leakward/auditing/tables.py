@@ -22,8 +22,8 @@ class AuditSettings:
         labels: Whether labels are ``inferred`` by the attacker or ``granted``.
         public_images: Public images that the attacker holds, at most; 0 for none.
         after_rounds: How long the network has been trained with the defence when the attacked updates are sent: rounds
-            of ``[federation]``, or epochs of ``[utility]`` where the site trains alone; 0 for its random start. What a
-            client has kept from earlier rounds is not there: it starts anew.
+            of ``[federation]``, or epochs of ``[utility]`` where the site trains alone; 0 for its random start. The
+            client goes on with what it has kept from these rounds.
         aggregated_clients: Clients whose messages come together by secure aggregation, at least 1; the attacker sees
             their mean alone. Each holds ``recipe.batch_images`` images of the site.
         images: Whether pictures are kept in the run folder and shown in the report.
@@ -109,6 +109,10 @@ class Plan:
     def kept_rounds(self) -> tuple[int, ...]:
         """Return after which rounds of training the weights are kept, beside those at its end."""
         return tuple(number for number in self.audit.after_rounds if 0 < number < self.training_rounds)
+
+    def keeps_private(self, defense: Defense) -> bool:
+        """Return whether the attacked updates follow from what a client has kept from earlier rounds."""
+        return defense.keeps_private and max(self.audit.after_rounds) > 0
 
     def images_per_update(self, defense: Defense) -> int:
         """Return how many images are behind what the attacker sees of one round with ``defense``."""

@@ -4,9 +4,11 @@ Each is a part of the run folder, as everything expensive is; the engine of a fe
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from safetensors.torch import load_file, save_file
@@ -20,7 +22,7 @@ from leakward.auditing.tables import Plan
 from leakward.auditing.utility import guarantee, train
 from leakward.errors import DivergedError
 from leakward.federated import Defense, Guarantee, NoDefense
-from leakward.training import Job, TrainingResult
+from leakward.training import Job, TrainingResult, helpers
 from leakward.training.client import require_able
 from leakward.training.engine import train as train_jobs
 from leakward.types import Tensors
@@ -61,39 +63,51 @@ def rounds_of(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [*found["rounds"], *([{"number": diverged, "scores": {}, "traffic": {}}] if diverged else [])]
 
 
-def _there(store: Store, part: str, kept: Iterable[int]) -> bool:
-    """Return whether a training that keeps the weights after some rounds is there, as far as it came."""
+def _there(store: Store, part: str, kept: Iterable[int], private: bool) -> bool:
+    """Return whether a training that keeps the weights after some rounds, and helpers, is there, as far as it came."""
     if not store.has(part, TRAINING, STATE):
         return False
-    diverged = store.read_json(part, TRAINING).get("diverged") or math.inf
-    return store.has(part, *(_state_after(number) for number in kept if number < diverged))
+    found = store.read_json(part, TRAINING)
+    diverged = found.get("diverged") or math.inf
+    states = (_state_after(number) for number in kept if number < diverged)
+    return (not private or found.get("private", False)) and store.has(part, *states)
 
 
 def _state_after(number: int) -> str:
     return f"state-{number}.safetensors"
 
 
-def train_federations(jobs: Mapping[str, Job], store: Store, progress: Progress) -> None:
-    """Train the jobs whose parts are not there yet.
+def train_federations(plan: Plan, jobs: Mapping[str, Job], store: Store, progress: Progress) -> None:
+    """Train the jobs of a plan whose parts are not there yet.
 
     Raises:
         DefenseError: If some client cannot do what a defence asks for.
     """
-    missing = [part for part, job in jobs.items() if not _there(store, part, job.kept)]
+    private = {part for part, job in jobs.items() if plan.keeps_private(job.defense)}
+    missing = [part for part, job in jobs.items() if not _there(store, part, job.kept, part in private)]
     if not missing:
         return
     for part in missing:  # what a client cannot do need not wait for the engine
         require_able(jobs[part])
 
     def keep(place: int, result: TrainingResult) -> None:
+        part = missing[place]
         facts = {"rounds": [asdict(done) for done in result.rounds], "diverged": result.diverged}
-        _keep(store, missing[place], facts, result.state, result.kept)
+        with _keep(store, part, facts | {"private": part in private}, result.state, result.kept) as folder:
+            for file in (scratch / part).glob("private-*"):
+                file.rename(folder / file.name)
 
     def tell(place: int, what: str, fraction: float) -> None:
         name = label("defenses", jobs[missing[place]].defense)
         progress(f"federation with {name}: {what}", len(jobs) - len(missing) + place + fraction)
 
-    train_jobs([jobs[part] for part in missing], keep, tell)
+    with store.scratch() as scratch:
+        train_jobs([_told(jobs[part], scratch / part, part in private) for part in missing], keep, tell)
+
+
+def _told(job: Job, folder: Path, private: bool) -> Job:
+    """Return a job that says where clients write their helpers, if they are to."""
+    return replace(job, helpers=str(folder.absolute())) if private else job
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,13 +132,13 @@ class Trainings:
         return named(self.plan, self.site.trained) if self.plan.utility.epochs else {}
 
     def there(self, part: str) -> bool:
-        """Return whether a training is made, with the weights that the plan keeps."""
-        return _there(self.store, part, self.plan.kept_rounds)
+        """Return whether a training is made, with the weights and the helpers that the plan keeps."""
+        return _there(self.store, part, self.plan.kept_rounds, self.plan.keeps_private(self.parts[part].defense))
 
     def federate(self, progress: Progress) -> None:
         """Train what a federation has to and is not there yet, all at once."""
         if self.parts and self.plan.federation is not None:
-            train_federations(federated_jobs(self.plan, self.site.trained), self.store, progress)
+            train_federations(self.plan, federated_jobs(self.plan, self.site.trained), self.store, progress)
 
     def train(self, part: str, progress: Callable[[float], None]) -> None:
         """Train what the site trains alone."""
@@ -132,8 +146,10 @@ class Trainings:
         training = train(self.plan, self.site, self.prepared(defense, seed), seed, progress)
         proven = guarantee(self.plan, self.site, defense)
         rounds = [{"number": n, "scores": asdict(scores)} for n, scores in enumerate(training.scores, start=1)]
-        facts = {"rounds": rounds, "diverged": training.diverged, "guarantee": self._stated(proven)}
-        _keep(self.store, part, facts, training.state, training.kept)
+        facts = {"rounds": rounds, "diverged": training.diverged, "guarantee": self._stated(proven), "private": True}
+        with _keep(self.store, part, facts, training.state, training.kept) as folder:
+            for number, private in training.private.items():
+                helpers.write(folder, number, self.plan.audit.client, private)
 
     def undefended(self, seed: int) -> Tensors | None:
         """Return the weights that training without a defence ended with, or None where it did not or there was none."""
@@ -148,7 +164,7 @@ class Trainings:
         Raises:
             DivergedError: If it did not come so far.
         """
-        [part] = [part for part, own in self.parts.items() if own == (defense, seed)]
+        part = self._part(defense, seed)
         diverged = self.store.read_json(part, TRAINING).get("diverged")
         if diverged and number >= diverged:
             raise DivergedError(
@@ -156,6 +172,10 @@ class Trainings:
                 f"round {diverged} gave no finite one; lower [audit] after_rounds, or the noise"
             )
         return load_file(self.store.parts / part / (_state_after(number) if number in self.plan.kept_rounds else STATE))
+
+    def private_after(self, number: int, defense: Defense, seed: int) -> Tensors | None:
+        """Return the helpers that the site has kept from so many rounds of that training; None if it has none."""
+        return helpers.read(self.store.parts / self._part(defense, seed), number, self.plan.audit.client)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one row for every round."""
@@ -169,6 +189,9 @@ class Trainings:
             common |= {"rounds": len(rounds), **found.get("guarantee", proven.get(part, {}))}
             rows += [common | {"round": done["number"], **done["scores"]} for done in rounds]
         return rows
+
+    def _part(self, defense: Defense, seed: int) -> str:
+        return next(part for part, own in self.parts.items() if own == (defense, seed))
 
     def _proven(self) -> dict[str, dict[str, Any]]:
         """Return what a federation's trainings prove for the images of the site, by part."""
@@ -187,9 +210,14 @@ class Trainings:
         }
 
 
-def _keep(store: Store, part: str, facts: Mapping[str, Any], state: Tensors, kept: Mapping[int, Tensors]) -> None:
+@contextmanager
+def _keep(
+    store: Store, part: str, facts: Mapping[str, Any], state: Tensors, kept: Mapping[int, Tensors]
+) -> Generator[Path]:
+    """Write a training, and yield its folder for what else belongs there."""
     states = {STATE: state} | {_state_after(number): of for number, of in kept.items()}
     with store.new_part(part) as folder:
         Store.dump(folder / TRAINING, facts)
         for name, of in states.items():
             save_file({tensor: value.cpu().contiguous() for tensor, value in of.items()}, folder / name)
+        yield folder

@@ -34,12 +34,14 @@ class Training:
         state: Weights and buffers at the end.
         scores: On the test split after each epoch.
         kept: Weights and buffers after the epochs that the plan keeps, by number.
+        private: The defence's helpers after those epochs and the last, likewise.
         diverged: The epoch that gave no finite model, which ended the training; None if none did.
     """
 
     state: Tensors
     scores: tuple[ModelScores, ...]
     kept: Mapping[int, Tensors]
+    private: Mapping[int, Tensors]
     diverged: int | None = None
 
 
@@ -55,6 +57,7 @@ def train(plan: Plan, site: Site, defense: Defense, seed: int, progress: Callabl
     images_of_test, labels_of_test = (part.to(site.device) for part in site.data.subset("test"))
     tested: list[ModelScores] = []
     kept: dict[int, Tensors] = {}
+    helpers: dict[int, Tensors] = {}
     batches = -(-count // recipe.batch_images)
     for epoch in range(settings.epochs):
         before = state
@@ -70,10 +73,12 @@ def train(plan: Plan, site: Site, defense: Defense, seed: int, progress: Callabl
                 progress((epoch * batches + number + 1) / (settings.epochs * batches))
             tested.append(scores(defense.on_task(task), state, images_of_test, labels_of_test))
         except DivergedError:
-            return Training(before, tuple(tested), kept, epoch + 1)
+            return Training(before, tuple(tested), kept, helpers, epoch + 1)
         if epoch + 1 in plan.kept_rounds:
             kept[epoch + 1] = state
-    return Training(state, tuple(tested), kept)
+        if private and epoch + 1 in (*plan.kept_rounds, settings.epochs):
+            helpers[epoch + 1] = private
+    return Training(state, tuple(tested), kept, helpers)
 
 
 def guarantee(plan: Plan, site: Site, defense: Defense) -> Guarantee | None:

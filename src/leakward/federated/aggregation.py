@@ -28,6 +28,7 @@ def group_update(
     defense: Defense,
     tape: Tape,
     clients: int = 1,
+    private: Tensors | None = None,
 ) -> Update:
     """Return the mean update of ``clients`` clients, each of which holds an equal part of the images, in order.
 
@@ -40,12 +41,13 @@ def group_update(
         defense: Of every client, each with draws of its own.
         tape: Randomness of the clients, one after the other.
         clients: n, at least 1; divides the number of images.
+        private: The defence's helpers that each goes on with; None before the first round.
     """
     size = len(images) // clients
     if size * clients != len(images):
         raise ValueError(f"group_update: expected images for {clients} equal clients, got {len(images)}")
     parts = [
-        client_update(task, state, some, named, recipe, defense, tape)
+        client_update(task, state, some, named, recipe, defense, tape, private)
         for some, named in zip(images.split(size), labels.split(size), strict=True)
     ]
     first = parts[0]

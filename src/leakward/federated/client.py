@@ -40,13 +40,16 @@ def client_update(
     recipe: LocalTraining,
     defense: Defense,
     tape: Tape,
+    private: Tensors | None = None,
 ) -> Update:
     """Return the update of one round on ``images`` (b c h w) and ``labels`` (b), or probabilities (b k).
+
+    ``private`` are a defence's helpers as the last round left them; None before the first.
 
     Raises:
         DefenseError: If the defence cannot be applied to this task, or would still change this recipe.
     """
-    return client_round(task, state, images, labels, recipe, defense, tape).update
+    return client_round(task, state, images, labels, recipe, defense, tape, private).update
 
 
 def client_round(

@@ -47,13 +47,16 @@ def run_round(
     defense: Defense,
     rng: torch.Generator,
     clients: int = 1,
+    private: Tensors | None = None,
 ) -> Round:
     """Let a client, or several with equal parts of ``batch``, train for one round.
+
+    ``private`` are the defence's helpers as the last round left them; None before the first.
 
     Raises:
         DefenseError: If the defence cannot be applied, would still change ``recipe``, or asks for more images.
     """
     require_images(recipe, defense, len(batch) // clients)
     tape = Tape(rng)
-    update = group_update(task, state, batch.images, batch.labels, recipe, defense, tape, clients)
+    update = group_update(task, state, batch.images, batch.labels, recipe, defense, tape, clients, private)
     return Round(task, state, recipe, defense, batch, update, tape, clients)

@@ -112,6 +112,7 @@ def _train(jobs: Sequence[Job], message: Message, context: Context) -> RecordDic
     state = state_of(client.task, message.content.array_records["arrays"])
     sent = client.train(state, number, fitted, _kept(context, f"{place}/private"))
     context.state[f"{place}/private"] = ArrayRecord({**sent.private})
+    client.keep(number, sent.private)
     return RecordDict({"arrays": pack(sent.state), "metrics": MetricRecord({"num-examples": sent.images})})
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from pathlib import Path
 
 import torch
 
@@ -11,7 +12,7 @@ from leakward.federated import Defense, LocalTraining, Sample, Update, client_ro
 from leakward.models import Task
 from leakward.streams import stream
 from leakward.tape import Tape
-from leakward.training import sites
+from leakward.training import helpers, sites
 from leakward.training.settings import DataSettings, Job
 from leakward.types import Batch, Tensors
 
@@ -109,6 +110,12 @@ class Client:
         done = client_round(self.task, state, batch.images, batch.labels, self.recipe, defense, tape, private, sample)
         require_finite(done.update)
         return Trained(apply_update(state, done.update, self.recipe), done.update.images, done.private)
+
+    def keep(self, number: int, private: Tensors) -> None:
+        """Write the defence's helpers after round ``number`` where the job wants them."""
+        if self.job.helpers:
+            due = min(kept for kept in (*self.job.kept, self.job.federation.rounds) if kept >= number)
+            helpers.write(Path(self.job.helpers), due, self.number, private)
 
     def _choice(self, number: int) -> torch.Generator:
         """Return the randomness that chooses the images of a round, the same for every defence."""

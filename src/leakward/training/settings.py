@@ -100,6 +100,8 @@ class Job:
         federation: Rounds and strategy.
         seed: Of the first weights and of every random choice of clients and server.
         kept: Rounds after which the weights are kept, beside those at the end.
+        helpers: Folder into which clients write the defence's helpers that they have after those rounds and at the end;
+            nowhere if empty.
     """
 
     data: DataSettings
@@ -109,6 +111,7 @@ class Job:
     federation: FederationSettings
     seed: int = 0
     kept: tuple[int, ...] = ()
+    helpers: str = ""
 
     def recipe_of(self, client: int, images: int) -> LocalTraining:
         """Return the recipe of a client, who has so many images; its ``batch_images`` are those agreed for a round.
