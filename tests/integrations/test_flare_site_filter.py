@@ -181,10 +181,13 @@ def test_a_client_that_cannot_be_a_folder_is_refused(site, caplog):
 def test_of_a_failure_nothing_leaves_but_the_word(site):
     failed = make_reply(ReturnCode.EXECUTION_EXCEPTION)
     failed["patient"] = torch.ones(1)
+    image, label = torch.rand(1, 1, 4, 4, generator=generator(1)), torch.tensor([0])
+    hand_over(site, "site-1", image, label, image, label)
     left = out(site, failed)
     assert left.get_return_code() == ReturnCode.EXECUTION_EXCEPTION
     assert "patient" not in left
     assert entries(site) == []
+    assert not (site.parent / "leakward" / "clinic-a-site-1" / "private" / "next.safetensors").exists()
 
 
 @pytest.mark.parametrize("number", ["7", 1.5, None, True])

@@ -1,7 +1,5 @@
 """``ModelCheckFilter``: a client does not train a model that looks made for reading images off its update."""
 
-from pathlib import Path
-
 from nvflare.apis.dxo import DataKind, from_shareable
 from nvflare.apis.filter import Filter
 from nvflare.apis.fl_context import FLContext
@@ -9,7 +7,7 @@ from nvflare.apis.shareable import Shareable
 
 from leakward.errors import LeakwardError
 from leakward.integrations.nvflare.payload import blocking, tensors
-from leakward.live import read_site
+from leakward.integrations.nvflare.sites import site_of_task
 from leakward.live.recording import of_network
 from leakward.models import build_task
 from leakward.threat import findings
@@ -19,7 +17,7 @@ class ModelCheckFilter(Filter):
     """Refuse a task whose model is not of the network that the site's file names, or looks tampered with.
 
     It looks for what ``leakward doctor`` looks for in a model; a server that knows this can stay below, so that passing
-    is no proof of honesty.
+    is no proof of honesty. With the model a round begins: images of one that was never finished are forgotten.
 
     Args:
         site: Path of the site's file.
@@ -35,19 +33,20 @@ class ModelCheckFilter(Filter):
         Raises:
             ContentBlockedException: If the model must not be trained; the site's log says why.
         """
-        del fl_ctx
         with blocking():
-            self._check(shareable)
+            self._check(shareable, fl_ctx)
         return shareable
 
-    def _check(self, shareable: Shareable) -> None:
+    def _check(self, shareable: Shareable, fl_ctx: FLContext) -> None:
         try:
             dxo = from_shareable(shareable)
         except ValueError:  # a task without a model
             return
         if dxo.data_kind != DataKind.WEIGHTS:
             raise LeakwardError(f"expected a task with weights or none, got {dxo.data_kind}; the check knows no other")
-        task = build_task(read_site(Path(self.site)).task)
+        client = site_of_task(self.site, fl_ctx)
+        client.start()
+        task = build_task(client.settings.task)
         found = findings(task, of_network(task, tensors(dxo), "the model that came"))
         if found:
             raise LeakwardError(f"expected an honest model, got one that looks tampered with: {'; '.join(found)}")

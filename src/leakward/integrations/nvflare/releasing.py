@@ -16,7 +16,7 @@ from leakward.federated import Chain, Defense, NoDefense
 from leakward.federated.chain import parts_of
 from leakward.integrations.message_level import unhonoured
 from leakward.integrations.nvflare.payload import APPLIED, blocking, sent_model, tensors, weights_of
-from leakward.integrations.nvflare.sites import live_site
+from leakward.integrations.nvflare.sites import site_of_task
 from leakward.types import Tensors
 
 
@@ -41,18 +41,15 @@ class SiteFilter(Filter):
         Raises:
             ContentBlockedException: If the site withholds it, or anything is not as expected.
         """
-        code = shareable.get_return_code()
-        if code != ReturnCode.OK:
-            return make_reply(code)
         with blocking():
-            self._release(shareable, fl_ctx)
+            client, code = site_of_task(self.site, fl_ctx), shareable.get_return_code()
+            if code != ReturnCode.OK:
+                client.start()  # the images of this round are of no other
+                return make_reply(code)
+            before = sent_model(fl_ctx)
+            after = _after(weights_of(shareable), before)
+            client.release(before, after, self._defense(fl_ctx), _round(shareable))
         return shareable
-
-    def _release(self, shareable: Shareable, fl_ctx: FLContext) -> None:
-        before = sent_model(fl_ctx)
-        after = _after(weights_of(shareable), before)
-        client = live_site(self.site, fl_ctx.get_identity_name() or "")
-        client.release(before, after, self._defense(fl_ctx), _round(shareable))
 
     def _defense(self, fl_ctx: FLContext) -> Defense:
         parts = (*self.trained_with, *fl_ctx.get_prop(APPLIED, ()))

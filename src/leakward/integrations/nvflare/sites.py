@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from jaxtyping import Float, Int
+from nvflare.apis.fl_context import FLContext
 from torch import Tensor
 
 from leakward.errors import LeakwardError
@@ -29,6 +30,11 @@ def live_site(site: str | Path, client: str) -> LiveSite:
         raise LeakwardError(f"client: expected a name of letters, digits, - and _, got {client!r}; rename it")
     name = settings.home.name
     return LiveSite(settings, name if client == name else f"{name}-{client}")
+
+
+def site_of_task(site: str, fl_ctx: FLContext) -> LiveSite:
+    """Return the client at a site to which a task was given."""
+    return live_site(site, fl_ctx.get_identity_name() or "")
 
 
 def hand_over(
