@@ -8,8 +8,8 @@ noise before the client trains on it; where the task looks, it gets less.
     n_old = 0.1 n_old + 0.9 n,   G = (G before + G after) / 2
     x'    = x + | max x / max n' * s * exp(r / R) | n',   n' = n less Grad-CAM++ on its top pixels
 
-Each line has a file in ``shadow``: ``shadow_model`` and ``objective``, ``equalisation``, ``memory``, ``noise_map`` and
-``activation``.
+Each line has a file in ``shadow``: ``shadow_model`` and ``objective``, ``equalisation``, ``memory`` and ``noise_map``;
+Grad-CAM++ is ``leakward.models.activation``.
 
 | symbol | field |
 |---|---|
@@ -56,7 +56,6 @@ from torch import Tensor
 
 from leakward.data.dataset import Dataset
 from leakward.defenses.equality import same_fields
-from leakward.defenses.shadow.activation import class_activation, keep_top
 from leakward.defenses.shadow.memory import Recalled, blank, certain, recall, remember
 from leakward.defenses.shadow.noise_map import leak_map, perturbation, spare
 from leakward.defenses.shadow.objective import message
@@ -76,6 +75,7 @@ from leakward.federated import Defense, NoDefense, Step
 from leakward.fields import check, one_of, positive, whole
 from leakward.generators import Generator, PriorSettings, load_prior, train_prior
 from leakward.models import Task
+from leakward.models.activation import class_activation, keep_top
 from leakward.tape import Tape
 from leakward.types import Tensors
 
@@ -262,7 +262,10 @@ class ShadowDefense(Defense):
         """Return x' - x in the network's input range."""
         progress = visits.clamp(max=self.rounds - 1).to(noise) / self.rounds
         labels = step.labels if self.mends("class") else torch.full((len(noise),), PUBLISHED_CLASS, device=noise.device)
-        cam = class_activation(task, state, step.images, _probabilities(labels, task.spec.num_classes, noise))
+        try:
+            cam = class_activation(task, state, step.images, _probabilities(labels, task.spec.num_classes, noise))
+        except ModelError as error:
+            raise DefenseError(f"ShadowDefense: {error}") from error
         spared = spare(noise, keep_top(cam, self.protected), progress, relative=self.mends("protection"))
         return perturbation(task.normalize(step.images), spared, progress, self.strength)
 

@@ -18,8 +18,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import grad
 
-from leakward.defenses.shadow.activation import hooked
 from leakward.models import Mode, Task
+from leakward.models.activation import hooked
 from leakward.models.statistics import Layer, batch_statistics, batchnorm_layers, statistics_distance
 from leakward.types import Tensors
 

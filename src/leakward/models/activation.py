@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.func import grad
 from torch.nn import functional as F
 
-from leakward.errors import DefenseError
-from leakward.models import Task
+from leakward.errors import ModelError
+from leakward.models.task import Task
 from leakward.types import Tensors
 
 POOLS: tuple[type[nn.Module], ...] = (
@@ -47,7 +47,7 @@ def class_activation(
         weights: Of the classes in the score of every image, such as one-hot.
 
     Raises:
-        DefenseError: If the network has no map with more than one pixel.
+        ModelError: If the network has no map with more than one pixel.
     """
     name, shape = last_map(task)
     layer = task.model.get_submodule(name)
@@ -76,11 +76,16 @@ def combine(maps: Float[Tensor, "b k h w"], gradient: Float[Tensor, "b k h w"]) 
     return ((alpha * gradient.relu()).sum((2, 3), keepdim=True) * maps).sum(1).relu()
 
 
+def top(cam: Cam, share: float) -> Cam:
+    """Return 1 for the largest ``share`` of the pixels of each image, and 0 for the others."""
+    flat = cam.flatten(1)
+    largest = flat.topk(int(share * flat.shape[1]), dim=1).indices
+    return torch.zeros_like(flat).scatter(1, largest, 1.0).view(cam.shape)
+
+
 def keep_top(cam: Cam, share: float) -> Cam:
     """Set all but the largest ``share`` of the pixels of each image to 0."""
-    flat = cam.flatten(1)
-    top = flat.topk(int(share * flat.shape[1]), dim=1).indices
-    return (flat * torch.zeros_like(flat).scatter(1, top, 1.0)).view(cam.shape)
+    return cam * top(cam, share)
 
 
 @torch.compiler.assume_constant_result
@@ -103,7 +108,7 @@ def _last_map(task: Task) -> tuple[str, tuple[int, int, int]]:
     with hooked(*taps):
         task.forward(state, like.new_zeros(1, *task.spec.input_shape))
     if not found:
-        raise DefenseError(
+        raise ModelError(
             f"class-activation map: expected a network with a convolutional map, got {task.spec.model!r}; use another"
         )
     return found[-1]
