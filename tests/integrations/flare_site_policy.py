@@ -58,7 +58,6 @@ def write_policy(kits: Path, site: Path) -> None:
 def write_jobs(folder: Path, site: Path) -> Path:
     """Return a folder with the same job thrice: nothing but settings, with code of its own, with a filter of ours."""
     from job import network
-
     from leakward.live import read_site
 
     jobs = folder / "jobs"

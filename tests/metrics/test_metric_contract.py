@@ -1,14 +1,33 @@
 """What every measure in the table must satisfy; a new one is tested by being listed."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from torch import Tensor
 
 from leakward import registry
-from leakward.metrics import METRICS, Scores, ScoringContext, score
+from leakward.metrics import METRICS, Neighbours, Scores, ScoringContext, score
 from leakward.types import Batch, generator
 
 EXTRA = {"lpips"}
 names = pytest.mark.parametrize("name", sorted(METRICS.keys() - EXTRA))
+
+
+@pytest.fixture(scope="module")
+def context(context: ScoringContext, gallery: Tensor) -> ScoringContext:
+    """All measures but LPIPS: features that tell only whether an image is the site's, and a region of either half."""
+
+    def embed(images: Tensor) -> Tensor:
+        there = (torch.cdist(images.flatten(1).float(), gallery.flatten(1)) < 1e-3).any(1)
+        return torch.stack([there, ~there], dim=1).double()
+
+    others = torch.rand(20, *gallery.shape[1:], generator=generator(5))
+    features = embed(torch.cat([gallery, others]))
+    region = torch.zeros(4, *gallery.shape[2:])
+    region[:2, :8], region[2:, 8:] = 1, 1
+    known = Neighbours(embed, features, features[:, 0] == 1)
+    return replace(context, extra=("rdlv", "k_iip", "region"), neighbours=known, region=region)
 
 
 @pytest.fixture(scope="module")

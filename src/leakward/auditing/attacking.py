@@ -10,6 +10,7 @@ from torch import Tensor
 
 from leakward.attacks import Reconstruction, Status
 from leakward.auditing.cell import Cell
+from leakward.auditing.reader import Reader
 from leakward.auditing.site import Site
 from leakward.auditing.tables import Plan
 from leakward.federated import Defense, NoDefense, Round
@@ -18,8 +19,6 @@ from leakward.models import Task
 from leakward.streams import stream
 from leakward.threat import ThreatModel, examine, observe
 from leakward.types import Tensors
-
-Classifier = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +50,7 @@ def attack_victims(
     defense: Defense,
     start: tuple[Task, Tensors, Tensors | None],
     gallery: Moments,
-    classifier: Classifier | None,
+    reader: Reader | None,
     progress: Callable[[float], None],
 ) -> Attacked:
     """Attack every victim of a cell.
@@ -65,7 +64,7 @@ def attack_victims(
         defense: Of the cell, fitted on the site's images.
         start: Network and weights that the server has, and the defence's helpers that the client has kept.
         gallery: Of the site.
-        classifier: Reads a class from an image, or None.
+        reader: Of images, or None.
         progress: Called with the fraction done.
     """
     begin = time.perf_counter()
@@ -85,8 +84,8 @@ def attack_victims(
         "seconds": time.perf_counter() - begin,
         "members": [guess.member for guess in found] if any(guess.member for guess in found) else [],
         "checks": [[check.name, check.passed, check.finding] for seen in checked for check in examine(seen)],
-        "scores": _scores(plan, site, part, cell, rounds, found, gallery, classifier),
-        "class_f1": _class_f1(site, rounds, found, classifier),
+        "scores": _scores(plan, site, part, cell, rounds, found, gallery, reader),
+        "class_f1": _class_f1(site, rounds, found, reader),
     }
     return Attacked(facts, _pictures(rounds, found))
 
@@ -99,16 +98,19 @@ def _scores(
     rounds: Sequence[Round],
     found: Sequence[Reconstruction],
     gallery: Moments,
-    classifier: Classifier | None,
+    reader: Reader | None,
 ) -> list[tuple[str, int, str, float]]:
     rows: list[tuple[str, int, str, float]] = []
     std = site.task.spec.std or (1.0,) * site.data.image_shape[0]
     victims, mean_image = site.victims(plan, cell.defense, cell.seed), site.mean_image
+    asked = plan.audit.measures
+    classifier, known = (reader.classes, reader.known) if reader else (None, None)
     for number, (round_, guess) in enumerate(zip(rounds, found, strict=True)):
         if guess.images is None or guess.labels is None:
             continue
-        context = ScoringContext(gallery, victims[number], mean_image, std, classifier)
         batch = round_.batch
+        region = reader.region(batch.images.cpu(), batch.labels.cpu()) if reader and "region" in asked else None
+        context = ScoringContext(gallery, victims[number], mean_image, std, classifier, asked, known, region)
         scores = score(batch.images.cpu(), batch.labels.cpu(), guess.images.cpu(), guess.labels.cpu(), context)
         for name, values in scores.items():
             rows += [(part, i * len(rounds) + number, name, float(value)) for i, value in enumerate(values)]
@@ -116,18 +118,18 @@ def _scores(
 
 
 def _class_f1(
-    site: Site, rounds: Sequence[Round], found: Sequence[Reconstruction], classifier: Classifier | None
+    site: Site, rounds: Sequence[Round], found: Sequence[Reconstruction], reader: Reader | None
 ) -> float | None:
-    """Return the macro F1 of the classes that ``classifier`` reads from the reconstructions, or None."""
+    """Return the macro F1 of the classes that ``reader`` reads from the reconstructions, or None."""
     pairs = [
         (round_.batch.labels.cpu(), images)
         for round_, guess in zip(rounds, found, strict=True)
         if (images := _assigned(round_, guess)) is not None
     ]
-    if classifier is None or not pairs:
+    if reader is None or not pairs:
         return None
     labels, images = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-    return class_scores(classifier(images).cpu(), labels, len(site.data.classes)).f1_macro
+    return class_scores(reader.classes(images).cpu(), labels, len(site.data.classes)).f1_macro
 
 
 def _status(found: Sequence[Reconstruction]) -> str:

@@ -12,15 +12,15 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from leakward.auditing.attacking import NOTHING_SENT, Classifier, attack_victims
+from leakward.auditing.attacking import NOTHING_SENT, attack_victims
 from leakward.auditing.cell import Cell, cell_id, cells
 from leakward.auditing.facts import device as device_named
 from leakward.auditing.parts import label
+from leakward.auditing.reader import Reader, open_reader
 from leakward.auditing.site import Site, open_site
 from leakward.auditing.store import Store
 from leakward.auditing.tables import Plan
 from leakward.auditing.trainings import Trainings
-from leakward.auditing.utility import predict
 from leakward.errors import DivergedError, LeakwardError
 from leakward.federated import Defense
 from leakward.metrics import Moments, moments
@@ -48,6 +48,7 @@ class Bench:
         self.cells = {cell_id(plan, cell, site.fingerprint): cell for cell in cells(plan)}
         self.trainings = Trainings(plan, site, trained, self._defense)
         self._prepared: dict[tuple[Defense, int], Defense] = {}
+        self._readers: dict[int, Reader | None] = {}
 
     def what(self, part: str) -> str:
         """Say what a part is."""
@@ -100,15 +101,13 @@ class Bench:
 
     def _attack(self, part: str, cell: Cell, progress: Callable[[float], None]) -> None:
         defense = self._defense(cell.defense, cell.seed)
-        classifier = self._classifier(cell.seed)
+        reader = self._reader(cell.seed)
         try:
             start = self._start(cell, defense)
         except DivergedError:
             attacked = NOTHING_SENT
         else:
-            attacked = attack_victims(
-                self.plan, self.site, part, cell, defense, start, self._gallery, classifier, progress
-            )
+            attacked = attack_victims(self.plan, self.site, part, cell, defense, start, self._gallery, reader, progress)
         with self.store.new_part(part) as folder:
             Store.dump(folder / CELL, attacked.facts)
             if self.plan.audit.images and attacked.pictures:
@@ -124,10 +123,12 @@ class Bench:
         state = {name: trained[name].to(self.site.device) for name in state}  # a file keeps no order
         return task, state, private and {name: value.to(self.site.device) for name, value in private.items()}
 
-    def _classifier(self, seed: int) -> Classifier | None:
-        """Return the undefended model of this seed as a reader of reconstructions."""
-        state = self.trainings.undefended(seed)
-        return None if state is None else lambda images: predict(self.site.task, state, images)
+    def _reader(self, seed: int) -> Reader | None:
+        """Return the undefended model of this seed as a reader of images."""
+        if seed not in self._readers:
+            state = self.trainings.undefended(seed)
+            self._readers[seed] = None if state is None else open_reader(self.plan, self.site, state)
+        return self._readers[seed]
 
 
 def open_bench(plan: Plan, out: Path, device: str, trainings: Path | None = None) -> Bench:

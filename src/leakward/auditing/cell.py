@@ -59,6 +59,7 @@ def cell_id(plan: Plan, cell: Cell, fingerprint: str) -> str:
     """
     tables = plain(plan)
     audit = {key: tables["audit"][key] for key in ("victims", "labels", "public_images", "aggregated_clients")}
+    audit |= {"measures": plan.audit.measures} if plan.audit.measures else {}
     return digest(
         {
             "images": fingerprint,

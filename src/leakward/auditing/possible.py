@@ -44,6 +44,9 @@ def out_of_range(made: Mapping[str, Any]) -> list[str]:
         ("[audit] confidence", audit.confidence, "a number in (0, 1)", 0 < audit.confidence < 1),
         ("[federation] minibatches", sizes, f"{data.clients} numbers, as [data] clients says",
          sizes is None or len(sizes) == data.clients),
+        ("[audit] measures", audit.measures, "all different", len(set(audit.measures)) == len(audit.measures)),
+        ("[audit] measures", audit.measures, "none of k_iip and region where [utility] epochs is 0, for they need a "
+         "trained network", utility.epochs > 0 or not {"k_iip", "region"} & {*audit.measures}),
         ("[utility] epochs", utility.epochs, "at least 0", utility.epochs >= 0),
         ("[utility] batch_size", utility.batch_size, "at least 1", utility.batch_size >= 1),
         ("[utility] learning_rate", utility.learning_rate, "a positive number", 0 < utility.learning_rate < math.inf),

@@ -5,6 +5,7 @@ from typing import Literal
 
 from leakward.attacks import Attack
 from leakward.federated import Defense, LocalTraining, agreed_recipe
+from leakward.metrics import Extra
 from leakward.threat import Knowledge
 from leakward.training import DataSettings, FederationSettings, ModelSettings
 
@@ -28,6 +29,8 @@ class AuditSettings:
             their mean alone. Each holds ``recipe.batch_images`` images of the site.
         images: Whether pictures are kept in the run folder and shown in the report.
         confidence: Of intervals, in (0, 1).
+        measures: To be taken beside the usual ones: ``lpips``, ``rdlv``, ``k_iip`` and ``region``; the last two by the
+            network that was trained without a defence.
     """
 
     client: int = 0
@@ -40,6 +43,7 @@ class AuditSettings:
     aggregated_clients: int = 1
     images: bool = True
     confidence: float = 0.95
+    measures: tuple[Extra, ...] = ()
 
 
 @dataclass(frozen=True)

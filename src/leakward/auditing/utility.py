@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 
 from leakward.auditing.site import Site
 from leakward.auditing.tables import Plan
@@ -21,7 +19,7 @@ from leakward.models import Task
 from leakward.streams import stream
 from leakward.tape import Tape
 from leakward.training.client import apply_update, require_finite
-from leakward.training.evaluation import logits, scores
+from leakward.training.evaluation import scores
 from leakward.training.results import ModelScores
 from leakward.types import Tensors
 
@@ -88,11 +86,6 @@ def guarantee(plan: Plan, site: Site, defense: Defense) -> Guarantee | None:
     rounds = plan.utility.epochs * -(-count // recipe.batch_images)
     task, _ = site.start(defense, 0)
     return proven(task, recipe, defense, count, rounds, plan.utility.delta)
-
-
-def predict(task: Task, state: Tensors, images: Float[Tensor, "n c h w"]) -> Int[Tensor, " n"]:
-    """Return the most likely class of every image, in eval mode."""
-    return logits(task, state, images).argmax(1)
 
 
 def _images(plan: Plan, site: Site) -> int:

@@ -11,23 +11,30 @@ from leakward.metrics.metric import Metric
 from leakward.metrics.normalised import mse_normalised, psnr_normalised
 from leakward.metrics.peak_signal_to_noise import psnr
 from leakward.metrics.perceptual import lpips
-from leakward.metrics.scoring import Scores, ScoringContext, score
-from leakward.metrics.structural_similarity import Moments, moments, ssim, ssim_matrix
+from leakward.metrics.region import by_region
+from leakward.metrics.relative_leakage import rdlv
+from leakward.metrics.scoring import Extra, Scores, ScoringContext, score
+from leakward.metrics.site_neighbours import Neighbours, k_iip
+from leakward.metrics.structural_similarity import Moments, moments, ssim, ssim_matrix, ssim_within
 from leakward.metrics.table import METRICS
 
 __all__ = [
     "METRICS",
     "ClassScores",
+    "Extra",
     "Metric",
     "Moments",
+    "Neighbours",
     "Scores",
     "ScoringContext",
     "Summary",
     "assign",
     "auc_macro",
+    "by_region",
     "class_recovered",
     "class_scores",
     "identified",
+    "k_iip",
     "label_recovered",
     "lpips",
     "moments",
@@ -38,10 +45,12 @@ __all__ = [
     "psnr_gain",
     "psnr_normalised",
     "rank",
+    "rdlv",
     "score",
     "ssim",
     "ssim_gain",
     "ssim_matrix",
+    "ssim_within",
     "summarise",
     "upper_bound",
 ]

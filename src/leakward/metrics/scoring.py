@@ -1,6 +1,7 @@
 """Scoring: the only place that sees truth and reconstruction together."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -17,8 +18,13 @@ from leakward.metrics.mean_squared_error import mse
 from leakward.metrics.normalised import mse_normalised, psnr_normalised
 from leakward.metrics.peak_signal_to_noise import psnr
 from leakward.metrics.perceptual import lpips
+from leakward.metrics.region import by_region
+from leakward.metrics.relative_leakage import rdlv
+from leakward.metrics.site_neighbours import PLACES, Neighbours, k_iip
 from leakward.metrics.structural_similarity import Moments, ssim
 
+Extra = Literal["lpips", "rdlv", "k_iip", "region"]
+"""Measures that not every audit takes."""
 Scores = dict[str, Float[Tensor, " b"]]
 """One value per private image, in the order of the private images, keyed by the names in ``METRICS``."""
 
@@ -33,7 +39,9 @@ class ScoringContext:
         mean_image: Mean of public images, in [0, 1]: the guess that needs no attack.
         std: What the model divides each channel by, for the papers' convention.
         classifier: Reads a class from an image; none leaves ``class_recovered`` out.
-        perceptual: Whether to add LPIPS, which needs the extra.
+        extra: Which measures to add: ``lpips``, which needs the extra of that name, ``rdlv``, ``k_iip`` and ``region``.
+        neighbours: For ``k_iip``.
+        region: Of each image, 1 inside and 0 outside; for ``region``.
     """
 
     gallery: Moments
@@ -41,7 +49,9 @@ class ScoringContext:
     mean_image: Float[Tensor, "c h w"]
     std: tuple[float, ...]
     classifier: Classifier | None = None
-    perceptual: bool = False
+    extra: tuple[Extra, ...] = ()
+    neighbours: Neighbours | None = None
+    region: Float[Tensor, "b h w"] | None = None
 
 
 def score(
@@ -82,9 +92,23 @@ def score(
     }
     if context.classifier is not None:
         scores["class_recovered"] = class_recovered(guess.to(images.dtype), labels, context.classifier)
-    if context.perceptual:
-        scores["lpips"] = lpips(truth, guess)
+    scores |= _extra(truth, guess, context)
     return {name: values.cpu() for name, values in scores.items()}
+
+
+def _extra(truth: Float[Tensor, "b c h w"], guess: Float[Tensor, "b c h w"], context: ScoringContext) -> Scores:
+    """Return the measures that were asked for beyond those of every audit."""
+    found: Scores = {}
+    if "lpips" in context.extra:
+        found["lpips"] = lpips(truth, guess)
+    if "rdlv" in context.extra:
+        found["rdlv"] = rdlv(truth, guess, context.mean_image.to(truth))
+    if "k_iip" in context.extra and context.neighbours is not None:
+        shown = guess.to(context.mean_image.dtype)
+        found |= {f"k_iip_{k}": k_iip(shown, context.neighbours, k) for k in PLACES}
+    if "region" in context.extra and context.region is not None:
+        found |= by_region(truth, guess, context.region)
+    return found
 
 
 def _check_gallery(images: Float[Tensor, "b c h w"], context: ScoringContext) -> None:

@@ -87,6 +87,25 @@ def ssim(images: Float[Tensor, "b c h w"], reconstructions: Float[Tensor, "b c h
     return _compare(moments(truth), moments(guess))
 
 
+def ssim_within(
+    images: Float[Tensor, "b c h w"], reconstructions: Float[Tensor, "b c h w"], region: Float[Tensor, "b h w"]
+) -> Float[Tensor, " b"]:
+    """Return the structural similarity of each pair in ``region``, in [-1, 1].
+
+    Args:
+        images: The private images, in [0, 1], at least 11 x 11.
+        reconstructions: One per image, in [0, 1].
+        region: 1 inside, 0 outside; each window counts by how much of it, as its Gaussian weighs it, is inside.
+
+    Raises:
+        LeakwardError: If shapes differ, a side is shorter than 11, or a pixel is not a number in [0, 1].
+    """
+    truth, guess = checked_pair(images, reconstructions)
+    share = _blur(region.to(truth)[:, None])
+    local = _local(moments(truth), moments(guess)).mean(1, keepdim=True)
+    return (local * share).sum((1, 2, 3)) / share.sum((1, 2, 3))
+
+
 def ssim_matrix(reconstructions: Float[Tensor, "b c h w"], gallery: Moments) -> Float[Tensor, "b n"]:
     """Return the structural similarity of every reconstruction with every gallery image, in [-1, 1].
 
@@ -109,11 +128,16 @@ def ssim_matrix(reconstructions: Float[Tensor, "b c h w"], gallery: Moments) -> 
 
 def _compare(left: Moments, right: Moments) -> Float[Tensor, " n"]:
     """Return the mean similarity of each pair; a single image on one side is compared with all of the other."""
+    return _local(left, right).mean(dim=(1, 2, 3))
+
+
+def _local(left: Moments, right: Moments) -> Float[Tensor, "n c y x"]:
+    """Return the similarity of each pair at every position of the window."""
     product = left.mean * right.mean
     covariance = _blur(left.images * right.images) - product
     luminance = (2 * product + C1) / (left.mean.square() + right.mean.square() + C1)
     structure = (2 * covariance + C2) / (left.variance + right.variance + C2)
-    return (luminance * structure).mean(dim=(1, 2, 3))
+    return luminance * structure
 
 
 def _blur(images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c y x"]:
