@@ -1,5 +1,6 @@
 """The shadow defence as a client runs it, and its two controls."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -220,6 +221,21 @@ def test_random_noise_has_the_size_asked_for(lenet):
     noise = added(client, step(client, RandomPixelNoise(relative_rms=0.05)))
     peak = client.task.normalize(client.images).abs().flatten(1).amax(1)
     torch.testing.assert_close(noise.square().mean((1, 2, 3)).sqrt() / peak, torch.full((4,), 0.05))
+
+
+def test_random_noise_grows_with_the_rounds_that_the_client_has_trained(lenet):
+    """By the steps of a round it does not; from the last round on it stays."""
+    client, growing = normalised(lenet), RandomPixelNoise(relative_rms=0.05, rounds=2)
+    recipe = LocalTraining(share="update", batch_images=4, minibatch=2, epochs=2)
+    private, sizes = growing.start_private(client.task, client.state, Tape(generator(0))), []
+    for _ in range(4):
+        sizes.append(float(added(client, step(client, growing, private)).square().mean().sqrt()))
+        private = client_round(
+            client.task, client.state, client.images, client.labels, recipe, growing, Tape(generator(1)), private
+        ).private
+    assert [size / sizes[0] for size in sizes] == pytest.approx([1, math.exp(0.5), math.exp(0.5), math.exp(0.5)])
+    assert growing.keeps_private
+    assert not RandomPixelNoise().keeps_private
 
 
 def test_random_noise_is_by_default_as_large_as_evenly_spread_shadow_noise():
