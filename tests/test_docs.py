@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,17 @@ import torch
 import typer
 
 from leakward import registry
+from leakward.live.settings import Gate, Home
+from leakward.models import TaskSpec
 from leakward.settings import plain_fields
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
-OF_OTHERS = {"--index-url", "--only", "--node-config", "--trusted-entities"}
-"""Options of pip, of Flower and of our benchmarks that the documents name."""
+TREES = (ROOT / "docs", ROOT / "examples")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+PAGES += [page for tree in TREES for page in sorted(tree.rglob("*.md"))]
+OF_FLOWER = {"--node-config", "--trusted-entities", "--stream", "--run-config", "--insecure", "--superlink", "--port"}
+OF_OTHERS = {"--index-url", "--only", "--undefended", "--disable-runtime-dependency-installation", *OF_FLOWER}
+"""Options of pip, of Flower, and of our benchmarks and examples that the documents name."""
 HEAVY = "leakward.audit("
 """Such a block runs a whole audit; it is only compiled."""
 
@@ -85,6 +91,7 @@ def test_every_plan_parses(page: Path):
             make_plan({"attack": [{"name": "idlg"}]} | table)
 
 
+@pytest.mark.filterwarnings("ignore:Secure RNG turned off", "ignore:Full backward hook")  # Opacus's
 @of_pages(PAGES)
 def test_python_runs(page: Path, example_folder: Path):
     for text in write_files(page, example_folder):
@@ -180,6 +187,12 @@ def test_the_readme_lists_what_is_built_in_and_nothing_else():
         cell for row in re.findall(r"^\| (`[^|]+) \|", text, re.MULTILINE) for cell in re.findall(r"`([^`]+)`", row)
     ]
     assert {*registry.BUILT_IN["data"]} <= {*sources}
+
+
+def test_the_page_on_live_federations_has_every_key_of_a_site():
+    page = (ROOT / "docs" / "live.md").read_text(encoding="utf-8")
+    keys = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+    assert keys == {field.name for kind in (Home, TaskSpec, Gate) for field in fields(kind)}
 
 
 PARTS = [
