@@ -93,15 +93,15 @@ MEMORY = {"name": "top-k", "keep": 0.2}
 @pytest.fixture
 def helped(monkeypatch):
     """What the client of every cell had kept, by rounds, and what the attacker was shown."""
-    from leakward.auditing import engine
+    from leakward.auditing import bench
 
-    found, real = {}, engine.attack_victims
+    found, real = {}, bench.attack_victims
 
     def spy(plan, site, part, cell, defense, start, *rest):
         found[cell.after_rounds] = start[2]
         return real(plan, site, part, cell, defense, start, *rest)
 
-    monkeypatch.setattr(engine, "attack_victims", spy)
+    monkeypatch.setattr(bench, "attack_victims", spy)
     return found
 
 
