@@ -137,8 +137,8 @@ def open_bench(plan: Plan, out: Path, device: str, trainings: Path | None = None
     Raises:
         LeakwardError: If the data, the device or the folder cannot be used.
     """
-    store = Store(out)
-    return Bench(plan, open_site(plan, device_named(device)), store, store if trainings is None else Store(trainings))
+    site, store = open_site(plan, device_named(device)), Store(out)
+    return Bench(plan, site, store, store if trainings is None else Store(trainings))
 
 
 @contextmanager
