@@ -137,6 +137,7 @@ def test_ctrl_c_stops_the_nodes_and_an_error_of_theirs_is_one_sentence(tmp_path,
     [
         ("local", "--ray local: expected a cluster that runs; leave --ray out"),
         ("nonsense", "--ray nonsense: expected the address of a Ray cluster of this version, got: "),
+        ("127.0.0.1:1", "--ray 127.0.0.1:1: expected the address of a Ray cluster of this version, got: "),
     ],
 )
 def test_what_is_no_cluster_is_refused_and_nothing_is_lost(data, finished, tmp_path, address, said):

@@ -7,6 +7,7 @@ node makes goes there at once, so that one which dies costs no more than the par
 import json
 import logging
 import os
+import socket
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ RETRIES = 10
 """How often a part is begun anew after a node or a process died over it."""
 PAUSE = 0.5
 """Seconds between two looks at what nodes have done."""
+ANSWER = 10.0
+"""Seconds within which a cluster answers."""
 VISIBLE = 90.0
 """Seconds after which shared storage has shown everywhere what was written anywhere."""
 
@@ -74,6 +77,7 @@ def _connected(address: str, device: str) -> Any:
     import ray
 
     try:
+        _knock(address)
         ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL)
     except (OSError, RuntimeError, ValueError) as error:
         why = str(error).splitlines()[0]
@@ -85,6 +89,13 @@ def _connected(address: str, device: str) -> Any:
         ray.shutdown()
         raise LeakwardError(f"--ray {address}: expected nodes with a GPU for --device cuda, found none; add some")
     return ray
+
+
+def _knock(address: str) -> None:
+    """Raise ``OSError`` if nobody answers at a host and port; Ray would try for many minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host, int(port)), ANSWER).close()
 
 
 def _make(ray: Any, address: str, bench: Bench, place: Place, parts: Sequence[str], tell: Tell) -> None:
