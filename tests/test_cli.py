@@ -79,6 +79,15 @@ def test_an_audit_from_plan_to_report(here, leakward):
     assert PICTURE not in (here / "run" / "report.html").read_text()
 
 
+def test_an_estimate_runs_nothing(here, leakward):
+    code, out, err = leakward(*AUDIT, "--estimate")
+    assert code == 0
+    assert "inverting-gradients(iterations=2) on none, aware" in out
+    assert "minutes of computing" in out
+    assert "measuring" in err
+    assert listing(here / "run") == ["estimate.json", "parts"]
+
+
 def test_the_gate(here, leakward):
     exact = ("--set", 'attack=[{name="analytic-linear"}]')
     code, out, _ = leakward(*AUDIT, *exact, "--fail-on", "leak")
@@ -101,6 +110,7 @@ def test_no_images_keeps_them_out_of_the_folder_and_the_report(here, leakward):
 USAGE = [
     ("audit", "--fail-on", "smoke"),
     ("audit", "--nonsense"),
+    ("audit", "--estimate", "--ray", "auto"),
     ("list", "attack"),
     ("list",),
     ("nonsense",),

@@ -21,7 +21,8 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 PAGES += [page for tree in TREES for page in sorted(tree.rglob("*.md"))]
 OF_FLOWER = {"--node-config", "--trusted-entities", "--stream", "--run-config", "--insecure", "--superlink", "--port"}
 OF_OTHERS = {"--index-url", "--only", "--undefended", "--disable-runtime-dependency-installation", *OF_FLOWER}
-"""Options of pip, of Flower, and of our benchmarks and examples that the documents name."""
+OF_OTHERS |= {"--head", "--address"}
+"""Options of pip, of Flower, of Ray and of our benchmarks and examples that the documents name."""
 HEAVY = "leakward.audit("
 """Such a block runs a whole audit; it is only compiled."""
 

@@ -66,10 +66,13 @@ def audit(
     no_images: NoImages = False,
     fail_on: Annotated[str | None, typer.Option(help="'leak': exit with 3 if the verdict is leaks.")] = None,
     ray: Annotated[str | None, typer.Option(help="Address of a Ray cluster to run on, such as auto.")] = None,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Measure what it will take; run nothing.")] = False,
 ) -> None:
     """Attack your own updates, with and without defences, and write a report."""
     if fail_on not in (None, "leak"):
         raise typer.BadParameter(f"expected 'leak', got {fail_on!r}", param_hint="--fail-on")
+    if estimate and ray is not None:
+        raise typer.BadParameter("expected none beside --estimate, which measures this machine", param_hint="--ray")
     from leakward.auditing import audit as run
     from leakward.auditing import make_plan, quick_plan, read_plan
     from leakward.report import build_report
@@ -78,6 +81,9 @@ def audit(
     _change(tables, data, changes)
     if no_images:
         _apply(tables, "audit.images=false")
+    if estimate:
+        _estimate(tables, folder, device)
+        return
     with _progress("stopped; the same command goes on where it stopped") as progress:
         run(make_plan(tables), folder, device=device, ray=ray, progress=progress)
     page = build_report(folder, images=not no_images)
@@ -391,6 +397,27 @@ def _progress(stopped: str) -> Generator[Callable[[str, float], None]]:
         except KeyboardInterrupt:
             err.print(stopped)
             raise typer.Exit(STOPPED) from None
+
+
+def _estimate(tables: dict[str, Any], folder: Path, device: str) -> None:
+    """Measure what an audit will take, and print it."""
+    from leakward.auditing import estimate, make_plan
+
+    with _progress("stopped; nothing was written") as progress:
+        found = estimate(make_plan(tables), folder, device=device, progress=progress)
+    numbers = (Column(name, justify="right", no_wrap=True) for name in ("times", "evaluations", "minutes", "MiB"))
+    table = Table(Column("part", overflow="fold"), *numbers, box=None, padding=(0, 1, 0, 0))
+    for one in found.forecasts:
+        minutes = f"{one.seconds / 60:.1f}"
+        table.add_row(_escaped(one.what), f"{one.parts}", f"{one.evaluations:,}", minutes, f"{one.mib:,.0f}")
+    out.print(table)
+    side_by_side = f"{found.processes} process{'es' * (found.processes > 1)}"
+    out.print(
+        f"[bold]{found.seconds / 60:.1f} minutes of computing, {found.wait / 60:.1f} minutes with {side_by_side}[/]; "
+        "measured by some steps of each part: other work on the machine adds to it, attacks that are done early take "
+        "from it",
+        soft_wrap=True,
+    )
 
 
 def _show(run: Path) -> str:

@@ -134,7 +134,7 @@ class LearningToInvert(Attack):
         features = (features - mean) / deviation
 
         def examples(rng: torch.Generator) -> tuple[Tensor, Tensor]:
-            chosen = torch.randint(len(clients), (self.batch,), generator=rng).to(features.device)
+            chosen = torch.randint(len(features), (self.batch,), generator=rng).to(features.device)
             return features[chosen], clients.images(chosen)
 
         usual = clients.public.images.mean(0).expand(seen.shape)

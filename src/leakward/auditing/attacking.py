@@ -1,6 +1,5 @@
 """One cell: the client sends, the attacker recovers, and what it recovered is scored."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from leakward.auditing.tables import Plan
 from leakward.federated import Defense, NoDefense, Round
 from leakward.metrics import Moments, ScoringContext, assign, class_scores, score
 from leakward.models import Task
+from leakward.pace import clock
 from leakward.streams import stream
 from leakward.threat import ThreatModel, examine, observe
 from leakward.types import Tensors
@@ -67,7 +67,7 @@ def attack_victims(
         reader: Of images, or None.
         progress: Called with the fraction done.
     """
-    begin = time.perf_counter()
+    begin = clock()
     own = repr(cell.attack), cell.seed
     public = site.public(plan.audit.public_images)
     task, state, private = start
@@ -81,7 +81,7 @@ def attack_victims(
     facts = {
         "status": _status(found),
         "victims": sum(len(round_.batch) for round_ in rounds),
-        "seconds": time.perf_counter() - begin,
+        "seconds": clock() - begin,
         "members": [guess.member for guess in found] if any(guess.member for guess in found) else [],
         "checks": [[check.name, check.passed, check.finding] for seen in checked for check in examine(seen)],
         "scores": _scores(plan, site, part, cell, rounds, found, gallery, reader),

@@ -43,9 +43,8 @@ Words = Iterator[dict[str, Any]]
 @contextmanager
 def crew(bench: Bench) -> Generator[Make]:
     """Yield what makes parts on this machine."""
-    cores = torch.get_num_threads() if bench.site.device.type == "cpu" else 1
     ours = _Crew(bench)
-    threads = [Thread(target=ours.help, daemon=True) for _ in range(cores - 1)]
+    threads = [Thread(target=ours.help, daemon=True) for _ in range(_cores(bench.site.device) - 1)]
     for thread in threads:
         thread.start()
     try:
@@ -54,6 +53,16 @@ def crew(bench: Bench) -> Generator[Make]:
         ours.close()
         for thread in threads:
             thread.join()
+
+
+def most_processes(device: torch.device, memory: float) -> int:
+    """Return how many processes an audit can have here, if each holds so many bytes of ``memory``."""
+    room = psutil.virtual_memory().available // (ROOM * memory)
+    return int(max(1, min(_cores(device), room)))
+
+
+def _cores(device: torch.device) -> int:
+    return torch.get_num_threads() if device.type == "cpu" else 1
 
 
 class _Crew:
@@ -145,7 +154,8 @@ class _Crew:
         )
         self.processes.append(process)
         folders = {"out": str(bench.store.folder), "trainings": str(bench.trained.folder)}
-        _say(process, {"path": sys.path, "plan": plain(bench.plan), "device": bench.site.device.type} | folders)
+        setup = {"path": [*map(str, sys.path)], "plan": plain(bench.plan), "device": bench.site.device.type}
+        _say(process, setup | folders)
         return process
 
     def _employ(self, process: subprocess.Popen[str], words: Words) -> None:

@@ -16,6 +16,7 @@ from leakward.auditing.tables import Plan
 from leakward.errors import DivergedError
 from leakward.federated import Defense, Guarantee, LocalTraining, Update, client_round, draw_sample, optim, proven
 from leakward.models import Task
+from leakward.pace import paced
 from leakward.streams import stream
 from leakward.tape import Tape
 from leakward.training.client import apply_update, require_finite
@@ -57,10 +58,11 @@ def train(plan: Plan, site: Site, defense: Defense, seed: int, progress: Callabl
     kept: dict[int, Tensors] = {}
     helpers: dict[int, Tensors] = {}
     batches = -(-count // recipe.batch_images)
-    for epoch in range(settings.epochs):
+    for epoch in paced(range(settings.epochs)):
         before = state
         try:
-            for number, index in enumerate(torch.randperm(count, generator=order).split(recipe.batch_images)):
+            split = torch.randperm(count, generator=order).split(recipe.batch_images)
+            for number, index in enumerate(paced(split)):
                 tape, sample = Tape(tape_source), draw_sample(task, recipe, defense, count, order)
                 own = slice(None) if sample else index
                 result = client_round(task, state, images[own], labels[own], recipe, defense, tape, private, sample)

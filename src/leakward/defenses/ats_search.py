@@ -23,6 +23,7 @@ from leakward.defenses import transforms
 from leakward.errors import DefenseError
 from leakward.federated import optim
 from leakward.models import Task, initial_state
+from leakward.pace import paced
 from leakward.tape import Tape
 from leakward.types import Batch, Tensors, generator
 
@@ -116,8 +117,8 @@ def _train(task: Task, state: Tensors, batch: Batch, rng: torch.Generator) -> Te
     def loss(given: Tensors, index: Tensor) -> Tensor:
         return task.loss(task.forward(given | buffers, batch.images[index])[0], batch.labels[index])
 
-    for _ in range(EPOCHS):
-        for index in torch.randperm(count, generator=rng).to(batch.labels.device).split(MINIBATCH):
+    for _ in paced(range(EPOCHS)):
+        for index in paced(torch.randperm(count, generator=rng).to(batch.labels.device).split(MINIBATCH)):
             gradient = grad(loss)(parameters, index)
             parameters, memory = optim.adam_step(parameters, gradient, memory, learning_rate=LEARNING_RATE)
     return parameters | buffers

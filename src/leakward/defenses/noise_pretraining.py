@@ -19,6 +19,7 @@ from leakward.defenses.latent_map import latent_of
 from leakward.errors import DefenseError
 from leakward.federated import Defense, Objective, Step, optim
 from leakward.models import LatentNoise, Task, initial_state
+from leakward.pace import paced
 from leakward.tape import Tape
 from leakward.types import Batch, Tensors
 
@@ -68,8 +69,8 @@ def fit_noise(
 
 
 def _minibatches(images: Tensor, labels: Tensor, epochs: int, size: int, rng: torch.Generator) -> Iterator[Batch]:
-    for _ in range(epochs):
-        for index in torch.randperm(len(images), generator=rng).to(images.device).split(size):
+    for _ in paced(range(epochs)):
+        for index in paced(torch.randperm(len(images), generator=rng).to(images.device).split(size)):
             yield Batch(images[index], labels[index])
 
 

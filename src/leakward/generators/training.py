@@ -21,6 +21,7 @@ from leakward.errors import DataError, ModelError
 from leakward.generators.card import Card, PriorSettings, Quality, Source
 from leakward.generators.generator import ACTIVATION, Generator, levels, start
 from leakward.generators.prior import Prior
+from leakward.pace import paced
 from leakward.types import Tensors
 
 SAMPLES = 256
@@ -86,7 +87,7 @@ def _fit(
     trained = [value.requires_grad_() for part in weights for value in part.values()]
     optimizer: Any = torch.optim.Adam(trained, lr=settings.learning_rate)
     rate: Any = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, settings.iterations + 1)
-    for iteration in range(settings.iterations):
+    for iteration in paced(range(settings.iterations)):
         batch = images[torch.randint(len(images), (settings.batch_images,), generator=rng)]
         optimizer.zero_grad()
         _loss(generator, encoder, weights, batch, rng).backward()

@@ -13,6 +13,7 @@ from leakward.report.figures import leakage_plot, plot_axes
 from leakward.report.format import LEVELS, LOCAL, chance, is_path, measure, number, title, without_paths
 from leakward.report.headline import cards, worst_case
 from leakward.report.pictures import strips
+from leakward.report.predicted import how_well
 from leakward.report.run import Run, read_run
 from leakward.report.tables import cell_table, defense_table, defense_title, utility_table
 
@@ -74,6 +75,7 @@ def _context(run: Run, images: bool) -> dict[str, Any]:
         "chance": chance(summary.controls.negative.chance),
         "by_defense": defense_table(run),
         "by_cell": cell_table(summary.cells),
+        "predicted": how_well(run),
         "utility": utility_table(run),
         "levels": _levels(summary.threat),
         "plan": json.dumps(without_paths(run.plan.plan), indent=2, ensure_ascii=False),

@@ -12,9 +12,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from leakward.errors import LeakwardError
-from leakward.report.schema import PlanFile, Summary
+from leakward.report.schema import PlanFile, Prediction, Summary
 
-Content = TypeVar("Content", PlanFile, Summary)
+Content = TypeVar("Content", PlanFile, Prediction, Summary)
 
 SCORES = ("cell", "victim", "metric", "value")
 
@@ -43,12 +43,14 @@ class Run:
         plan: The resolved plan and the facts of the run.
         summary: Verdict, tables and controls.
         scores: One row per cell, victim and metric.
+        prediction: Of the time it would take; None if nobody asked for one of this plan.
     """
 
     folder: Path
     plan: PlanFile
     summary: Summary
     scores: pd.DataFrame
+    prediction: Prediction | None = None
 
     def pictures(self, cell: str) -> Pictures | None:
         """Return the images of a cell, or none where the audit ran without images.
@@ -84,11 +86,13 @@ def read_run(folder: Path) -> Run:
     Raises:
         LeakwardError: If a file is missing or broken.
     """
+    plan = _read_json(folder / "plan.json", PlanFile)
     return Run(
         folder,
-        _read_json(folder / "plan.json", PlanFile),
+        plan,
         _read_json(folder / "summary.json", Summary),
         _read_scores(folder / "scores.parquet"),
+        _read_prediction(folder / "estimate.json", plan),
     )
 
 
@@ -112,6 +116,12 @@ def _read_json(path: Path, kind: type[Content]) -> Content:
         raise LeakwardError(f"{path}: expected the files of a leakward audit, got {problems}; {REMEDY}") from error
     except ValueError as error:
         raise LeakwardError(f"{path}: expected JSON, got {error}; {REMEDY}") from error
+
+
+def _read_prediction(path: Path, plan: PlanFile) -> Prediction | None:
+    """Return what was predicted, if it was, for this very plan."""
+    found = _read_json(path, Prediction) if path.is_file() else None
+    return found if found is not None and found.plan == plan.plan else None
 
 
 def _read_scores(path: Path) -> pd.DataFrame:

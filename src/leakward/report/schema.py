@@ -173,3 +173,22 @@ class PlanFile:
 
     plan: dict[str, Any]
     facts: Facts
+
+
+@dataclass(frozen=True, config=_IGNORE)
+class Forecast:
+    """What ``--estimate`` predicted for alike parts of an audit."""
+
+    kind: str
+    defense: str
+    attack: str
+    knowledge: str
+    seconds: float
+
+
+@dataclass(frozen=True, config=_IGNORE)
+class Prediction:
+    """``estimate.json``."""
+
+    plan: dict[str, Any]
+    forecasts: tuple[Forecast, ...]

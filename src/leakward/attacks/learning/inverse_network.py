@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from leakward.attacks.solvers import Progress
+from leakward.pace import paced
 
 DARKEST = 1e-3
 """Pixels of the mean image are kept this far from 0 and 1, where the logit is infinite."""
@@ -57,7 +58,7 @@ def fit(
     """
     optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [int(0.75 * iterations)], 0.1)
-    for step in range(iterations):
+    for step in paced(range(iterations)):
         features, images = examples(rng)
         optimizer.zero_grad()
         unordered_error(network(features), images).backward()

@@ -11,6 +11,7 @@ from leakward.attacks.learning.sketch import Sketch, draw_sketch
 from leakward.attacks.solvers import Progress
 from leakward.attacks.solvers.problem import select
 from leakward.federated import group_update
+from leakward.pace import paced
 from leakward.tape import Tape, sample
 from leakward.threat import Observation
 from leakward.types import Batch, Tensors, generator
@@ -70,7 +71,7 @@ def simulate(
     """
     sizes = [seen.state[name].numel() for name in seen.task.parameter_names]
     sketch, parts = None, []
-    for first in range(0, len(clients), TOGETHER):
+    for first in paced(range(0, len(clients), TOGETHER), TOGETHER):
         some = slice(first, first + TOGETHER)
         sent = messages(seen, clients.images(some), clients.labels(some), rng)
         count = min(TOGETHER, len(clients) - first)

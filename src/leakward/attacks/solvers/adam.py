@@ -15,6 +15,7 @@ from leakward.attacks.solvers.evaluate import Evaluate, Strategy, solve_in_chunk
 from leakward.attacks.solvers.problem import Coupling, Problem, Progress, Solution, Status
 from leakward.federated import optim
 from leakward.fields import check, one_of, positive, whole
+from leakward.pace import paced
 from leakward.types import Tensors, generator
 
 Schedule = Literal["constant", "step", "cosine"]
@@ -86,7 +87,7 @@ class Adam:
         alive = torch.ones_like(value, dtype=torch.bool)
         count = torch.zeros_like(value, dtype=torch.long)
         memory = optim.start(candidate)
-        for iteration in range(self.iterations):
+        for iteration in paced(range(self.iterations), problem.trials):
             if coupling is not None and iteration and iteration % coupling.every == 0:
                 victims = coupling.rewrite(candidate, victims)
                 value = torch.where(alive, math.inf, value)  # of another objective than the one from now on

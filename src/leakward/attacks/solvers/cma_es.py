@@ -16,6 +16,7 @@ from leakward.attacks.solvers.evaluate import chunk_size, cost
 from leakward.attacks.solvers.evolution import Evolution, Rates
 from leakward.attacks.solvers.problem import Draws, Problem, Progress, Solution, Status
 from leakward.fields import check, positive, whole
+from leakward.pace import paced
 from leakward.types import Tensors, generator
 
 
@@ -57,7 +58,7 @@ class CMAES:
         rates = Rates.of(search.mean.shape[1], self.population)
         best, value = search.mean, torch.full_like(search.sigma, math.inf)
         evaluate = _evaluation(problem, self.population)
-        for iteration in range(self.iterations):
+        for iteration in paced(range(self.iterations), problem.trials * self.population):
             noise = [torch.randn(self.population, search.mean.shape[1], generator=source) for source in sources]
             steps = search.steps(torch.stack(noise).to(search.mean))
             points = search.mean[:, None] + search.sigma[:, None, None] * steps

@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from leakward.attacks.solvers.problem import Draws, Problem, Progress, Solution, Victim, join, select, span
+from leakward.pace import measuring
 from leakward.types import Tensors, generator
 
 Strategy = Literal["loop", "vmap", "trace", "compile"]
@@ -130,6 +131,8 @@ def solve_in_chunks(
     price, trials = cost(problem), problem.trials
     first = next(iter(problem.start.values()))
     strategy = strategy or choose(price, trials, evaluations, first.shape[1], first.device)
+    if strategy == "compile" and measuring():
+        strategy = "trace"  # slower, but compiling would take longer than all that is measured
     size = chunk_size(price, trials)
     evaluate = build(problem, strategy if size >= group else "loop")
     size = max(size - size % group, group)

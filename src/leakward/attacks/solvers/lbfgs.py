@@ -21,6 +21,7 @@ from leakward.attacks.solvers.history import History
 from leakward.attacks.solvers.problem import Draws, Problem, Progress, Solution, Status, select
 from leakward.attacks.solvers.wolfe import Search
 from leakward.fields import check, not_negative, whole
+from leakward.pace import paced
 from leakward.types import Tensors, generator
 
 
@@ -85,7 +86,7 @@ class LBFGS:
         broken = ~alive
         history = History.empty(x, self.history)
         search = Search.start(-g, g, f, first=True)
-        for tick in range(1, self.evaluations):
+        for tick in paced(range(1, self.evaluations), problem.trials):
             running = alive & (f > self.tolerance) & g.any(1)  # no gradient, no direction to search along
             index = everyone[running]
             if not len(index):
