@@ -32,7 +32,7 @@ def tables(data, iterations):
 def test_the_truth_explains_the_message_only_to_who_knows_the_noise(data):
     plan = make_plan(tables(data, 1))
     site = open_site(plan, torch.device("cpu"))
-    rounds = site.rounds(plan, plan.defenses[1], 0, site.task, site.initial_state(0))
+    rounds = site.rounds(plan, plan.defenses[1], 0, site.task, site.initial_state(0), None)
     distance = {}
     for knowledge in ("unaware", "aware"):
         seen = [observe(round_, ThreatModel(knowledge, labels=True)) for round_ in rounds]

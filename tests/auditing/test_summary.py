@@ -136,7 +136,7 @@ def test_the_negative_control_fails_where_the_prior_alone_identifies(plan, site,
 
 
 def observations(plan, site, defense=None):
-    rounds = site.rounds(plan, defense or NoDefense(), 0, site.task, site.initial_state(0))
+    rounds = site.rounds(plan, defense or NoDefense(), 0, site.task, site.initial_state(0), None)
     return [observe(round_, ThreatModel()) for round_ in rounds]
 
 
@@ -170,7 +170,7 @@ def test_one_update_that_does_not_belong_is_noticed(plan, site, forge, name):
 
 def test_every_defence_meets_the_same_victims_and_weights(plan, site):
     plain, noisy = (
-        site.rounds(plan, d, 0, site.task, site.initial_state(0)) for d in (NoDefense(), GaussianNoise(std=0.1))
+        site.rounds(plan, d, 0, site.task, site.initial_state(0), None) for d in (NoDefense(), GaussianNoise(std=0.1))
     )
     for one, two in zip(plain, noisy, strict=True):
         assert torch.equal(one.batch.images, two.batch.images)
