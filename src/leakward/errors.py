@@ -1,5 +1,15 @@
 """Errors a user can act on: what was expected, what came, what to do, in one sentence."""
 
+LONGEST = 200
+"""Characters of a value in a message."""
+
+
+def brief(value: object) -> str:
+    """Return a value that came, or the error of a library, as short as a message can hold it."""
+    lines = str(value).splitlines() if isinstance(value, Exception) else [repr(value)]
+    text = lines[0] if lines else type(value).__name__
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
 
 class LeakwardError(Exception):
     """Base of every error that Leakward raises on purpose; the command line prints it without a traceback."""

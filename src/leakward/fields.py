@@ -2,7 +2,7 @@
 
 import math
 
-from leakward.errors import PlanError
+from leakward.errors import PlanError, brief
 
 Rule = tuple[str, object, str, bool]
 """Field, value, what was expected, and whether it was met."""
@@ -10,7 +10,7 @@ Rule = tuple[str, object, str, bool]
 
 def check(owner: object, *rules: Rule) -> None:
     """Raise ``PlanError`` with every rule that is not met, under the name of the class of ``owner``."""
-    problems = [f"{name}={value!r}: expected {expected}" for name, value, expected, met in rules if not met]
+    problems = [f"{name}={brief(value)}: expected {expected}" for name, value, expected, met in rules if not met]
     if problems:
         raise PlanError(f"{type(owner).__name__}: {'; '.join(problems)}")
 
@@ -20,8 +20,14 @@ def finite(name: str, value: float) -> Rule:
     return name, value, "a finite number", math.isfinite(value)
 
 
-def whole(name: str, value: object, least: int = 1) -> Rule:
-    """Expect a whole number of at least ``least``."""
+MOST = 2**31 - 1
+"""Largest whole number in a setting, so that libraries can hold it."""
+
+
+def whole(name: str, value: object, least: int = 1, most: int = MOST) -> Rule:
+    """Expect a whole number from ``least`` to ``most``."""
+    if isinstance(value, int) and value > most:
+        return name, value, f"a whole number of at most {most}", False
     met = isinstance(value, int) and not isinstance(value, bool) and value >= least
     return name, value, f"a whole number of at least {least}", met
 

@@ -9,7 +9,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Literal
 
-from leakward.errors import UnknownNameError
+from leakward.errors import UnknownNameError, brief
 
 Family = Literal["attacks", "defenses", "data", "models", "metrics"]
 
@@ -124,7 +124,7 @@ def load(family: Family, name: str) -> Any:
     """
     known = names(family)
     if name not in known:
-        raise UnknownNameError(f"unknown name {name!r} among {family}; choose one of: {', '.join(sorted(known))}")
+        raise UnknownNameError(f"unknown name {brief(name)} among {family}; choose one of: {', '.join(sorted(known))}")
     module, _, attribute = known[name].partition(":")
     return getattr(import_module(module), attribute)
 

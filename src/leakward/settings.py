@@ -12,7 +12,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from torch import Tensor
 
-from leakward.errors import LeakwardError
+from leakward.errors import LeakwardError, brief
 
 Settings = TypeVar("Settings")
 
@@ -76,4 +76,4 @@ def _sentence(kind: type[Any], place: str, item: Any) -> str:
         return f"{place}: unknown key {key!r}; allowed: {', '.join(allowed_keys(kind)) or 'none'}"
     if item["type"] == "missing":
         return f"{place}: expected a key {key!r}, got none"
-    return f"{place} {key}: {item['msg'].lower().replace('input ', '')}, got {item['input']!r}"
+    return f"{place} {key}: {item['msg'].lower().replace('input ', '')}, got {brief(item['input'])}"

@@ -12,6 +12,8 @@ from leakward.tape import Tape
 
 Share = Literal["gradient", "update"]
 Optimizer = Literal["sgd", "adam"]
+EPOCHS = 10_000
+"""More passes than any client makes in a round; a recipe that came from elsewhere has no more either."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class LocalTraining:
         share: ``gradient`` sends one gradient of the whole batch (FedSGD); ``update`` trains locally and sends
             the change of the weights (FedAvg).
         batch_images: Images a client holds for the round, at least 1.
-        epochs: Local passes over the batch; only with ``update``.
+        epochs: Local passes over the batch, at most ``EPOCHS``; only with ``update``.
         minibatch: Images per local step; 0 means all of them.
         shuffle: Whether every epoch takes the images in an order of its own, drawn from the client's tape, as real
             clients do; otherwise all take them in the order of the batch. Only with ``update``.
@@ -51,7 +53,7 @@ class LocalTraining:
             one_of("optimizer", self.optimizer, get_args(Optimizer)),
             one_of("mode", self.mode, get_args(Mode)),
             whole("batch_images", self.batch_images),
-            whole("epochs", self.epochs),
+            whole("epochs", self.epochs, most=EPOCHS),
             whole("minibatch", self.minibatch, 0),
             positive("learning_rate", self.learning_rate),
             ("momentum", self.momentum, "a number in [0, 1)", 0 <= self.momentum < 1),

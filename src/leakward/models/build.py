@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from leakward import registry
-from leakward.errors import LeakwardError, ModelError
+from leakward.errors import LeakwardError, ModelError, brief
 from leakward.models.batchnorm import replace_batchnorm
 from leakward.models.task import Task, TaskSpec
 from leakward.types import Tensors, generator
@@ -31,7 +31,9 @@ def build_task(spec: TaskSpec) -> Task:
     except LeakwardError:
         raise
     except Exception as error:  # a user's network may fail in any way
-        raise ModelError(f"model {spec.model!r} cannot take an image of shape {spec.input_shape}: {error}") from error
+        raise ModelError(
+            f"model {spec.model!r} cannot take an image of shape {spec.input_shape}: {brief(error)}"
+        ) from error
     if shape != (1, spec.num_classes):
         raise ModelError(
             f"model {spec.model!r}: expected {spec.num_classes} logits per image, got an output of shape "
@@ -48,7 +50,7 @@ def initial_state(task: Task, rng: torch.Generator) -> Tensors:
 
 def _build(spec: TaskSpec, rng: torch.Generator) -> nn.Module:
     factory = find_factory(spec.model)
-    seed = int(torch.randint(2**62, (1,), generator=rng))
+    seed = int(torch.randint(2**62, (1,), generator=rng, device=rng.device))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # the only place: libraries initialise from the global generator
         try:
@@ -56,13 +58,13 @@ def _build(spec: TaskSpec, rng: torch.Generator) -> nn.Module:
         except TypeError as error:
             allowed = list(inspect.signature(factory).parameters)[2:]
             raise ModelError(
-                f"model {spec.model!r} was called with options {dict(spec.options)}: {error}; "
+                f"model {spec.model!r} was called with options {brief(dict(spec.options))}: {brief(error)}; "
                 f"allowed: {', '.join(allowed) or 'none'}"
             ) from error
         except Exception as error:  # a user's factory may fail in any way
             raise ModelError(
                 f"model {spec.model!r} cannot be built for images of shape {spec.input_shape}, "
-                f"{spec.num_classes} classes and options {dict(spec.options)}: {error}"
+                f"{spec.num_classes} classes and options {brief(dict(spec.options))}: {brief(error)}"
             ) from error
     if not isinstance(model, nn.Module):
         raise ModelError(
@@ -84,7 +86,9 @@ def find_factory(name: str) -> Factory:
     try:
         found: Any = getattr(import_module(module), attribute)
     except Exception as error:  # a user's module may fail in any way when it is imported
-        raise ModelError(f"model {name!r}: expected package.module:factory on the Python path, got: {error}") from error
+        raise ModelError(
+            f"model {brief(name)}: expected package.module:factory on the Python path, got: {brief(error)}"
+        ) from error
     if not callable(found):
         raise ModelError(f"model {name!r}: expected a function that builds the network, got {type(found).__name__}")
     return found

@@ -11,6 +11,8 @@ from leakward.errors import ModelError
 from leakward.models.task import SplitModel
 
 PADDING = 2
+DEEPEST = 100
+"""Convolutions, which the sigmoids leave nothing of long before."""
 
 
 def lenet(
@@ -28,16 +30,17 @@ def lenet(
         input_shape: (c, h, w).
         num_classes: Number of logits.
         channels: Feature maps of each convolution.
-        convolutions: How many, at least 1.
+        convolutions: How many, from 1 to ``DEEPEST``.
         halving: How many of them, the first, have stride 2; the others have stride 1.
         kernel: Side of the convolutions' kernels, at least 1.
 
     Raises:
-        ModelError: If a number is too small, or the images are smaller than a kernel.
+        ModelError: If a number is too small or too large, or the images are smaller than a kernel.
     """
-    if min(channels, convolutions, kernel) < 1 or not 0 <= halving <= convolutions:
+    if min(channels, convolutions, kernel) < 1 or not 0 <= halving <= convolutions <= DEEPEST:
         raise ModelError(
-            "lenet: expected channels, convolutions and kernel of at least 1 and halving from 0 to convolutions, got "
+            "lenet: expected channels, convolutions and kernel of at least 1, "
+            f"at most {DEEPEST} convolutions, and halving from 0 to convolutions, got "
             f"{channels}, {convolutions}, {kernel} and {halving}; correct them"
         )
     inputs, height, width = input_shape

@@ -12,11 +12,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from leakward import registry
-from leakward.errors import CaptureError, LeakwardError
+from leakward.errors import CaptureError, LeakwardError, brief
 from leakward.federated import Chain, Defense, LocalTraining, Update
 from leakward.federated.chain import parts_of
-from leakward.models import TaskSpec, build_task
+from leakward.fields import MOST
+from leakward.models import Task, TaskSpec, build_task
 from leakward.settings import Settings, parse, plain_fields, tensor_fields
 from leakward.threat import capture_tensors
 from leakward.threat.model import ThreatModel
@@ -67,9 +70,11 @@ def load_capture(folder: Path) -> Observation:
     """
     facts = _read_json(folder / JSON)
     if facts.get("schema") != SCHEMA:
-        raise CaptureError(f"capture {folder}: expected schema {SCHEMA}, got {facts.get('schema')!r}; save it again")
+        raise CaptureError(
+            f"capture {folder}: expected schema {SCHEMA}, got {brief(facts.get('schema'))}; save it again"
+        )
     try:
-        observation = _without_tensors(facts)
+        observation = _without_tensors(facts, folder / TENSORS)
         tensors = capture_tensors.read(observation, folder / TENSORS)
         observation = _with_tensors(observation, tensors)
         capture_tensors.check(observation, tensors, folder)
@@ -80,17 +85,30 @@ def load_capture(folder: Path) -> Observation:
     return observation
 
 
-def _without_tensors(facts: Mapping[str, Any]) -> Observation:
-    """Return what ``capture.json`` says, with nothing where the tensors belong."""
-    recipe = _table(LocalTraining, facts, "recipe")
+def _without_tensors(facts: Mapping[str, Any], file: Path) -> Observation:
+    """Return what ``capture.json`` says, with nothing where the tensors of ``file`` belong."""
+    recipe, threat = _table(LocalTraining, facts, "recipe"), _table(ThreatModel, facts, "threat")
     return Observation(
-        threat=_table(ThreatModel, facts, "threat"),
-        task=build_task(_table(TaskSpec, facts, "task")),
+        threat=threat,
+        task=_task(_table(TaskSpec, facts, "task"), file),
         state={},
         recipe=recipe,
-        update=Update({}, _images(facts), recipe.share),
+        update=Update({}, _images(facts, threat.clients), recipe.share),
         defense=_chain([_defense(i, table) for i, table in enumerate(_defense_tables(facts))]),
     )
+
+
+def _task(spec: TaskSpec, file: Path) -> Task:
+    """Build the network, but none of ours that has more numbers than ``file`` can hold: nothing is allocated for it."""
+    if ":" not in spec.model:
+        with torch.device("meta"):
+            numbers = sum(value.numel() for value in build_task(spec).model.state_dict().values())
+        if numbers > (size := capture_tensors.size(file)):
+            raise CaptureError(
+                f"capture file {file}: expected a safetensors file with the {numbers} numbers of "
+                f"{spec.model!r} for images of shape {spec.input_shape}, got {size} bytes; capture the round again"
+            )
+    return build_task(spec)
 
 
 def _with_tensors(observation: Observation, tensors: Tensors) -> Observation:
@@ -121,7 +139,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _table(kind: type[Settings], facts: Mapping[str, Any], key: str) -> Settings:
     table = facts.get(key)
     if not isinstance(table, dict):
-        raise CaptureError(f"capture.json: expected a table {key!r}, got {table!r}; capture again")
+        raise CaptureError(f"capture.json: expected a table {key!r}, got {brief(table)}; capture again")
     return _made(kind, table, key)
 
 
@@ -132,17 +150,19 @@ def _made(kind: type[Settings], table: Mapping[str, Any], place: str) -> Setting
     return made
 
 
-def _images(facts: Mapping[str, Any]) -> int:
+def _images(facts: Mapping[str, Any], clients: int) -> int:
     count = facts.get("images")
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        raise CaptureError(f"capture.json: expected images to be a whole number of at least 1, got {count!r}")
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MOST:
+        raise CaptureError(f"capture.json: expected images to be a whole number of at least 1, got {brief(count)}")
+    if count % clients:
+        raise CaptureError(f"capture.json: expected images to be as many for each of {clients} clients, got {count}")
     return count
 
 
 def _defense_tables(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
     tables = facts.get("defenses")
     if not isinstance(tables, list) or not all(isinstance(t, dict) and isinstance(t.get("name"), str) for t in tables):
-        raise CaptureError(f"capture.json: expected defenses to be a list of tables with a name, got {tables!r}")
+        raise CaptureError(f"capture.json: expected defenses to be a list of tables with a name, got {brief(tables)}")
     return tables
 
 

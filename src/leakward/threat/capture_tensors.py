@@ -71,6 +71,18 @@ def read(observation: Observation, path: Path) -> Tensors:
         raise CaptureError(f"capture file {path}: expected a safetensors file, got: {error}; capture again") from error
 
 
+def size(path: Path) -> int:
+    """Return the bytes of a file of tensors.
+
+    Raises:
+        CaptureError: If there is none.
+    """
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise CaptureError(f"capture file {path}: expected a safetensors file, got: {error}; capture again") from error
+
+
 def check(observation: Observation, tensors: Tensors, place: Path) -> None:
     """Raise ``CaptureError`` unless ``tensors``, those of ``observation``, are what it asks for, and finite.
 

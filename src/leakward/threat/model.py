@@ -1,7 +1,9 @@
 """``ThreatModel``: what the adversary knows."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
+
+from leakward.fields import check, one_of, whole
 
 Knowledge = Literal["unaware", "aware", "oracle"]
 
@@ -17,10 +19,14 @@ class ThreatModel:
             randomness or private helpers; ``oracle`` is also given the realised randomness, a diagnostic.
         labels: Whether the labels of the batch are granted; otherwise the attacker infers them.
         public: Whether the attacker holds public images of the same kind, none of them the client's.
-        clients: Whose messages come together: under secure aggregation the server sees nothing but their mean.
+        clients: Whose messages come together, at least 1: under secure aggregation the server sees nothing but
+            their mean.
     """
 
     knowledge: Knowledge = "aware"
     labels: bool = False
     public: bool = False
     clients: int = 1
+
+    def __post_init__(self) -> None:
+        check(self, one_of("knowledge", self.knowledge, get_args(Knowledge)), whole("clients", self.clients))
