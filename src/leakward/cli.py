@@ -177,7 +177,7 @@ def report(
 
 @app.command()
 def reproduce(
-    paper: Annotated[str, typer.Argument(help="learnable-perturbation or medpfl.")],
+    paper: Annotated[str, typer.Argument(help="learnable-perturbation, medpfl or shadow.")],
     scale: Annotated[str, typer.Option(help="quick: minutes; cpu: about 90 minutes; paper: for a GPU.")] = "cpu",
     folder: Annotated[Path, typer.Option("--out", help="Where the audits are kept.")] = Path("runs/reproduce"),
     pages: Annotated[Path | None, typer.Option(help="Where the page goes; beside the audits if left out.")] = None,

@@ -35,6 +35,32 @@ def test_a_measure_is_a_mean_with_an_interval_over_updates(results):
     assert results.measure("ssim", defense="none") is None
 
 
+def test_differences_are_taken_image_by_image():
+    """Of images that both have, with an interval over updates."""
+    rows = scores([10.0, 20.0, 12.0, 22.0]) + scores([7.0, 18.0, 9.0], defense="sign")
+    rows += scores([50.0, 60.0], after_rounds=5) + scores([49.0, 58.0], after_rounds=5, defense="sign")
+    made = Results(pd.DataFrame(rows), pd.DataFrame(), pd.DataFrame())
+    found = made.difference("psnr", "sign", after_rounds=0)
+    assert (found.mean, found.count) == (pytest.approx(8 / 3), 3)
+    assert (found.low, found.high) == (2.0, 3.0)
+    assert made.difference("psnr", "sign").mean == pytest.approx(11 / 5)
+    assert made.difference("psnr", "outpost") is None
+    assert made.difference("psnr", "none", than="sign").mean == pytest.approx(-11 / 5)
+    assert made.difference("psnr", "sign", at_most=20.0).mean == pytest.approx((3 + 2 + 3) / 5)
+
+
+def test_cells_can_be_chosen_where_the_attack_works():
+    """Of one update in eight guessing is right."""
+    hits = [{**CELL, "attack": attack, "after_rounds": t, "update": u, "victim": u, "metric": "identified", "value": v}
+            for attack, t, values in (("a", 0, "11111111"), ("a", 5, "00000000"), ("b", 0, "10000000"))
+            for u, v in enumerate(map(float, values))]  # fmt: skip
+    made = Results(pd.DataFrame(hits), pd.DataFrame(), pd.DataFrame(hits).assign(chance=1 / 8))
+    places = made.leaking("blood")
+    assert places == [("blood", "a", 0)]
+    assert made.among(places).measure("identified").mean == 1.0
+    assert made.among([]).measure("identified") is None
+
+
 def test_accuracy_is_that_of_the_last_round_over_seeds(results):
     assert results.accuracy("blood", "none") == pytest.approx(0.7)
     assert results.accuracy("blood", "sign") is None

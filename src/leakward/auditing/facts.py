@@ -44,6 +44,7 @@ def facts(site: Site, started: str, finished: str | None) -> dict[str, Any]:
             "shape": list(data.image_shape),
             "site_images": len(site.gallery),
             "public_images": len(data.splits["val"]),
+            "test_images": len(data.splits["test"]),
         },
         "started": started,
         "finished": finished,

@@ -151,6 +151,7 @@ class DataFacts:
     shape: tuple[int, ...] = ()
     site_images: int | None = None
     public_images: int | None = None
+    test_images: int | None = None
 
 
 @dataclass(frozen=True, config=_IGNORE)

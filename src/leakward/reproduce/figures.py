@@ -62,15 +62,16 @@ def scatter(points: Sequence[Point], x: str, y: str, title: str, path: Path) -> 
         figure.savefig(path, metadata={"Date": None})
 
 
-def pictures(run: Path, path: Path) -> None:
+def pictures(run: Path, path: Path, attack: str = "") -> None:
     """Write images of the site, and below them what was recovered of them with every defence, as PNG.
 
     Args:
-        run: Folder of a finished audit of one attack; of its cells, those of aware attackers on the trained network.
+        run: Folder of a finished audit; of its cells, those of aware attackers on the trained network.
         path: Of the picture.
+        attack: Name of the one to show, where the audit has several.
     """
     read = read_run(run)
-    cells = [cell for cell in read.summary.cells if cell.knowledge == "aware"]
+    cells = [c for c in read.summary.cells if c.knowledge == "aware" and c.attack.startswith(attack)]
     last = max((cell.after_rounds for cell in cells), default=0)
     found = [read.pictures(cell.id) for cell in cells if cell.after_rounds == last]
     rows = [one.reconstructions[:SHOWN] for one in found if one is not None]

@@ -36,6 +36,8 @@ class Paper(ABC):
     source: ClassVar[str]
     metrics: ClassVar[tuple[str, ...]]
     """Measures that its page needs."""
+    shared_trainings: ClassVar[bool] = False
+    """Whether its parts train the same networks, so that each is trained once."""
 
     @abstractmethod
     def parts(self, scale: Scale) -> Mapping[str, Mapping[str, Any]]:

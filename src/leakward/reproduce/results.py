@@ -1,7 +1,8 @@
 """What the audits of a reproduction found, as small tables from which its page can be built again."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,11 @@ from leakward.report.run import read_run
 
 SCORES, UTILITY, CELLS = "scores.parquet", "utility.parquet", "cells.parquet"
 FACTORS = ["part", "attack", "defense", "knowledge", "after_rounds", "seed"]
+PLACE = ["part", "attack", "after_rounds"]
+Place = tuple[str, str, int]
+"""A part, an attack, and after how many rounds of training."""
+PAIRED = ["part", "attack", "after_rounds", "seed", "update", "victim"]
+"""What two scores of one image have in common that differ in the defence."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,9 +30,9 @@ class Results:
     Attributes:
         scores: One row per image and measure: ``part`` of the reproduction, the factors of the cell, the ``update``
             that the image came in, ``metric`` and ``value``.
-        utility: One row per part, defence, seed and round of training.
+        utility: One row per part, defence, seed and round of training, with the number of ``test_images``.
         cells: One row per cell: its factors, how many ``updates`` it attacked, in how many ``seconds``, and the
-            ``chance`` to pick the right image of the site.
+            ``chance`` that one of the reconstructions of an update points at a given image of the site.
     """
 
     scores: pd.DataFrame
@@ -50,11 +56,50 @@ class Results:
             return summarise((values >= at_least).double(), groups, IDENTIFIED)
         return summarise(values, groups, METRICS[metric])
 
+    def difference(
+        self, metric: str, defense: str, than: str = "none", *, at_most: float = math.inf, **where: Any
+    ) -> Summary | None:
+        """Return by how much lower a measure is with a defence than with another one or none, image by image.
+
+        Args:
+            metric: Name of the measure.
+            defense: Of the cells that are lower, if the difference is positive.
+            than: Of those they are compared with; images that either lacks are left out.
+            at_most: Values above count as this.
+            where: Factors of both.
+
+        Returns:
+            The mean of the differences, with its interval over updates; None if there is none.
+        """
+        rows = _where(self.scores[self.scores["metric"] == metric], where)
+        here, there = (
+            rows[rows["defense"] == name].set_index(PAIRED)["value"].clip(upper=at_most) for name in (defense, than)
+        )
+        found: Any = (there - here).dropna()
+        if found.empty:
+            return None
+        groups = torch.tensor(found.groupby(level=["part", "seed", "update"]).ngroup().to_numpy())
+        return summarise(torch.tensor(found.to_numpy()), groups, METRICS[metric])
+
     def above_chance(self, **where: Any) -> bool:
         """Return whether more images were identified in these cells than guessing would, beyond the interval."""
         found = self.measure("identified", **where)
-        chance = float(_where(self.cells, where)["chance"].max())
-        return found is not None and found.low is not None and found.low > chance
+        return found is not None and found.low is not None and found.low > self.chance(**where)
+
+    def chance(self, **where: Any) -> float:
+        """Return how many of the images of these cells guessing would identify, at most."""
+        return float(_where(self.cells, where)["chance"].max())
+
+    def among(self, places: Sequence[Place]) -> "Results":
+        """Return the scores of these parts, attacks and times alone."""
+        chosen = pd.DataFrame(places, columns=PLACE)
+        return replace(self, scores=self.scores.merge(chosen, on=PLACE), cells=self.cells.merge(chosen, on=PLACE))
+
+    def leaking(self, part: str) -> list[Place]:
+        """Return the cells of a part whose attack identifies more images without a defence than guessing would."""
+        rows = _where(self.cells, {"part": part, "defense": "none"})[PLACE].drop_duplicates()
+        places = [(part, str(attack), int(time)) for attack, time in rows[PLACE[1:]].to_numpy()]
+        return [p for p in places if self.above_chance(defense="none", **dict(zip(PLACE, p, strict=True)))]
 
     def seconds(self, **where: Any) -> float:
         """Return how long the attacks of these cells took per update."""
@@ -66,6 +111,18 @@ class Results:
         rows: Any = self.utility[(self.utility["part"] == part) & (self.utility["defense"] == defense)]
         last = rows[rows["round"] == rows["rounds"]][metric]
         return None if last.empty or last.isna().any() else float(last.mean())
+
+    def tested(self, part: str) -> int:
+        """Return on how many images the models of a part were tested."""
+        return int(_where(self.utility, {"part": part})["test_images"].max())
+
+    def parts(self) -> list[str]:
+        """Return the parts in their order."""
+        return list(dict.fromkeys(self.cells["part"]))
+
+    def attacks(self, part: str) -> list[str]:
+        """Return the attacks of a part in the order of its plan."""
+        return list(dict.fromkeys(_where(self.cells, {"part": part})["attack"]))
 
     def times(self, part: str) -> list[int]:
         """Return after how many rounds of training the updates of a part were attacked, in ascending order."""
@@ -113,8 +170,11 @@ def collect(runs: Mapping[str, Path], updates: Mapping[str, int], metrics: tuple
         scores: Any = read.scores.merge(cells[["cell", *FACTORS]], on="cell")
         scores["update"] = scores["victim"] % updates[part]
         kept = scores[scores["metric"].isin(metrics)]
-        utility: Any = pd.read_parquet(run / "utility.parquet").assign(part=part)
-        timed = cells[[*FACTORS, "seconds"]].assign(updates=updates[part], chance=read.summary.controls.negative.chance)
+        tested = read.plan.facts.data.test_images
+        utility: Any = pd.read_parquet(run / "utility.parquet").assign(part=part, test_images=tested)
+        images = cells["victims"] / updates[part]  # of an update: each may be matched to any of its reconstructions
+        chance = (images * read.summary.controls.negative.chance).clip(upper=1.0)
+        timed = cells[[*FACTORS, "seconds"]].assign(updates=updates[part], chance=chance)
         found.append((kept[[*FACTORS, "update", "victim", "metric", "value"]], utility, timed))
     return Results(*(pd.concat(parts, ignore_index=True) for parts in zip(*found, strict=True)))
 

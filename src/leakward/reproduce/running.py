@@ -36,13 +36,14 @@ def reproduce(
         LeakwardError: If something is wrong that the user can mend; the message is one sentence.
     """
     plans = {name: make_plan(tables) for name, tables in paper.parts(scale).items()}
-    runs = {name: out / f"{paper.name}-{scale}" / name for name in plans}
+    root = out / f"{paper.name}-{scale}"
+    runs, trainings = {name: root / name for name in plans}, root / "trainings" if paper.shared_trainings else None
     for place, (name, plan) in enumerate(plans.items()):
 
         def tell(what: str, done: float, name: str = name, place: int = place) -> None:
             progress(f"{name}: {what}", (place + done) / len(plans))
 
-        audit(plan, runs[name], device=device, progress=tell)
+        audit(plan, runs[name], trainings=trainings, device=device, progress=tell)
     results = collect(runs, {name: plan.audit.victims for name, plan in plans.items()}, paper.metrics)
     results.save(pages / paper.name)
     paper.keep(runs, pages / paper.name)
