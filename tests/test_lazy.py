@@ -38,6 +38,14 @@ def test_nothing_heavy_is_imported(module):
     assert heavy == []
 
 
+def test_a_client_of_an_engine_imports_nothing_that_takes_seconds():
+    """Flower starts a process for every message."""
+    pytest.importorskip("flwr")
+    slow = ("opacus", "scipy", "pandas", "torchmetrics", "monai", "plotly")
+    code = f"import sys, leakward.integrations.flower; print(*(m for m in {slow!r} if m in sys.modules))"
+    assert python(code) == []
+
+
 def test_nothing_phones_home_unless_it_was_asked_to():
     code = f"import os, leakward; print(*(os.environ[name] for name in {TELEMETRY!r}))"
     assert python(code) == ["0", "0"]
@@ -59,3 +67,5 @@ def test_public_names():
     assert leakward.defenses.LearnablePerturbation(std=0.5).std == 0.5
     with pytest.raises(AttributeError, match="module 'leakward' has no attribute 'attack'"):
         _ = leakward.attack
+    with pytest.raises(AttributeError, match=r"module 'leakward.attacks' has no attribute 'GaussianNoise'"):
+        _ = leakward.attacks.GaussianNoise

@@ -129,6 +129,18 @@ def load(family: Family, name: str) -> Any:
     return getattr(import_module(module), attribute)
 
 
+def member(family: Family, attribute: str) -> Any:
+    """Import the built-in class or function called ``attribute``, for the package of its family.
+
+    Raises:
+        AttributeError: If the family has none, as Python expects of a package.
+    """
+    for name, target in BUILT_IN[family].items():
+        if target.endswith(f":{attribute}"):
+            return load(family, name)
+    raise AttributeError(f"module 'leakward.{family}' has no attribute {attribute!r}")
+
+
 def name_of(family: Family, kind: type[Any]) -> str:
     """Return the name under which ``kind`` is registered.
 

@@ -8,11 +8,11 @@ import pytest
 
 from leakward.attacks import Ensemble, InvertingGradients
 from leakward.auditing import make_plan, quick_plan, read_plan
-from leakward.auditing.parts import label
 from leakward.auditing.plan import plain
 from leakward.defenses import Clipping, GaussianNoise, LearnablePerturbation
 from leakward.errors import PlanError
 from leakward.federated import Chain, LocalTraining, NoDefense
+from leakward.parts import label
 
 FULL = """
 [data]

@@ -6,8 +6,9 @@ import torch
 from torch.func import grad
 
 from leakward.data.dataset import Dataset
-from leakward.defenses import LearnablePerturbation, PublicNoise, decoder
+from leakward.defenses import LearnablePerturbation, decoder
 from leakward.defenses.correlation import pearson
+from leakward.defenses.learnable_perturbation import PublicNoise
 from leakward.errors import DefenseError
 from leakward.federated import Chain, LocalTraining, NoDefense, Step, client_round, client_update, optim, run_round
 from leakward.models import LatentNoise, TaskSpec, build_task

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from leakward.auditing import make_plan
-from leakward.auditing.parts import label
 from leakward.errors import DataError
+from leakward.parts import label
 from leakward.reproduce import PAPERS, reproduce, write_page
 from leakward.reproduce import shadow_plan as module
 from leakward.reproduce.results import Results, load_results

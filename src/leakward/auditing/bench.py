@@ -15,7 +15,6 @@ from safetensors.torch import save_file
 from leakward.auditing.attacking import NOTHING_SENT, attack_victims
 from leakward.auditing.cell import Cell, cell_id, cells
 from leakward.auditing.facts import device as device_named
-from leakward.auditing.parts import label
 from leakward.auditing.reader import Reader, open_reader
 from leakward.auditing.site import Site, open_site
 from leakward.auditing.store import Store
@@ -25,6 +24,7 @@ from leakward.errors import DivergedError, LeakwardError
 from leakward.federated import Defense
 from leakward.metrics import Moments, moments
 from leakward.models import Task
+from leakward.parts import label
 from leakward.training import sites
 from leakward.types import Tensors
 

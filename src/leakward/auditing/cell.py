@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from leakward.attacks import Attack
-from leakward.auditing.parts import label, plain_part
 from leakward.auditing.plan import Plan, plain
 from leakward.federated import Defense, LocalTraining, NoDefense
+from leakward.parts import label, plain_part
 from leakward.streams import digest
 from leakward.threat import Knowledge
 

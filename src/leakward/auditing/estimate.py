@@ -22,7 +22,6 @@ from leakward.auditing.cell import Cell, cells
 from leakward.auditing.crew import most_processes
 from leakward.auditing.facts import device as device_named
 from leakward.auditing.forecast import MIB, Estimate, Forecast, Kind, Meter, metered
-from leakward.auditing.parts import label
 from leakward.auditing.plan import Plan, make_plan, plain
 from leakward.auditing.site import Site, open_site
 from leakward.auditing.store import Store
@@ -31,6 +30,7 @@ from leakward.errors import DefenseError
 from leakward.federated import Defense, LocalTraining, client_round, draw_sample
 from leakward.metrics import moments
 from leakward.pace import clock
+from leakward.parts import label
 from leakward.streams import stream
 from leakward.tape import Tape
 from leakward.training import FederationSettings, Job, sites

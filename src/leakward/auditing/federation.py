@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from leakward.auditing.facts import software
-from leakward.auditing.parts import label
 from leakward.auditing.plan import Plan, make_plan, plain
 from leakward.auditing.proven import proven_clients
 from leakward.auditing.site import fingerprint, site_data
@@ -19,6 +18,7 @@ from leakward.auditing.store import CLIENTS, ROUNDS, Store
 from leakward.auditing.trainings import TRAINING, federated_jobs, rounds_of, train_federations
 from leakward.errors import DataError, PlanError
 from leakward.models import build_task
+from leakward.parts import label
 from leakward.training import ClientPrivacy, Job, sites
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from leakward import registry
-from leakward.auditing.parts import plain_part, read_parts
 from leakward.auditing.possible import impossible, out_of_range
 from leakward.auditing.tables import AuditSettings, Plan, UtilitySettings
 from leakward.errors import PlanError
 from leakward.federated import LocalTraining, NoDefense
+from leakward.parts import plain_part, read_parts
 from leakward.settings import parse, plain_fields
 from leakward.training import DataSettings, FederationSettings, ModelSettings
 

@@ -4,11 +4,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from leakward.auditing.parts import idle_part, label
 from leakward.auditing.tables import Plan
 from leakward.errors import DefenseError
 from leakward.federated import Defense
 from leakward.federated.agreement import require_images, require_step_images
+from leakward.parts import idle_part, label
 
 
 def impossible(plan: Plan) -> list[str]:

@@ -11,12 +11,12 @@ import torch
 from leakward import __version__
 from leakward.auditing.cell import MALICIOUS
 from leakward.auditing.controls import consistency, negative, positive
-from leakward.auditing.parts import label
 from leakward.auditing.site import Site
 from leakward.auditing.tables import Plan
 from leakward.auditing.verdict import Tally, Verdict, judge, with_controls
 from leakward.federated import Defense
 from leakward.metrics import METRICS, Summary, summarise
+from leakward.parts import label
 
 SCHEMA = 1
 Rows = Sequence[Mapping[str, Any]]

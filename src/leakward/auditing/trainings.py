@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 from safetensors.torch import load_file, save_file
 
 from leakward.auditing.cell import training_id
-from leakward.auditing.parts import label
 from leakward.auditing.proven import proven_clients
 from leakward.auditing.site import Site
 from leakward.auditing.store import Store
@@ -22,6 +21,7 @@ from leakward.auditing.tables import Plan
 from leakward.auditing.utility import guarantee, train
 from leakward.errors import DivergedError
 from leakward.federated import Defense, Guarantee, NoDefense
+from leakward.parts import label
 from leakward.training import Job, TrainingResult, helpers
 from leakward.training.client import require_able
 from leakward.training.engine import train as train_jobs

@@ -24,7 +24,6 @@ from functools import partial
 from torch import Tensor
 from torch.func import vmap
 
-from leakward.defenses.accounting import check_exposure, gaussian_guarantee
 from leakward.defenses.vectors import clip
 from leakward.federated import Defense, Guarantee
 from leakward.fields import check, not_negative, positive
@@ -68,6 +67,8 @@ class DPSGD(Defense):
 
     def guarantee(self, sampling_rate: float, rounds: int, delta: float, steps: int = 1) -> Guarantee | None:
         """Return epsilon for one image; None without noise, or with so little that it proves nothing."""
+        from leakward.defenses.accounting import check_exposure, gaussian_guarantee  # imports Opacus
+
         check_exposure(self, sampling_rate, rounds, delta, steps)
         return gaussian_guarantee(self.noise_multiplier, sampling_rate, rounds * steps, delta)
 

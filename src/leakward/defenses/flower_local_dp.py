@@ -27,7 +27,6 @@ An attacker who knows of it replays the clipping, and matches the message as it 
 import math
 from dataclasses import dataclass
 
-from leakward.defenses.accounting import message_guarantee
 from leakward.defenses.engines import flower
 from leakward.defenses.engines.operator import draw_seed, require
 from leakward.defenses.engines.replies import through
@@ -88,6 +87,8 @@ class FlowerLocalDP(Defense):
 
     def guarantee(self, sampling_rate: float, rounds: int, delta: float, steps: int = 1) -> Guarantee | None:
         """Return epsilon for one image by the noise and the bound; None with so little noise that it proves nothing."""
+        from leakward.defenses.accounting import message_guarantee  # imports Opacus
+
         return message_guarantee(self, self.std / (2 * self.clipping_norm), sampling_rate, rounds, delta, steps)
 
     def replay(self) -> Defense:

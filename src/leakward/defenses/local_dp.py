@@ -23,7 +23,6 @@ is given; their sensitivity is smaller by the number of images, as if trained we
 
 from dataclasses import dataclass
 
-from leakward.defenses.accounting import message_guarantee
 from leakward.defenses.clipping import Clipping
 from leakward.defenses.vectors import clip
 from leakward.federated import Defense, Guarantee
@@ -60,6 +59,8 @@ class LocalDP(Defense):
 
     def guarantee(self, sampling_rate: float, rounds: int, delta: float, steps: int = 1) -> Guarantee | None:
         """Return epsilon for one image; None without noise, or with so little that it proves nothing."""
+        from leakward.defenses.accounting import message_guarantee  # imports Opacus
+
         return message_guarantee(self, self.noise_multiplier / 2, sampling_rate, rounds, delta, steps)
 
     def replay(self) -> Defense:

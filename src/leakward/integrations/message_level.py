@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-from leakward.auditing.parts import read_parts
 from leakward.defenses.recipe_defense import RecipeDefense
 from leakward.errors import DefenseError
 from leakward.federated import Defense
 from leakward.federated.chain import parts_of
+from leakward.parts import read_parts
 from leakward.tape import Tape
 from leakward.types import Tensors
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import tomli_w
 
-from leakward.auditing.parts import plain_part
 from leakward.defenses import FlarePercentile, FlareSVT, FlowerAdaptiveClipping, FlowerFixedClipping, FlowerLocalDP
 from leakward.defenses.engines.entry_filter import EntryFilter
 from leakward.errors import DefenseError
 from leakward.federated import Defense, LocalTraining
 from leakward.federated.chain import parts_of
 from leakward.integrations.message_level import SETTING, require_message_level
+from leakward.parts import plain_part
 from leakward.settings import plain_fields
 
 OURS = {"transfer", "count_steps", "counters"}

@@ -12,13 +12,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from leakward.attacks import Attack
-from leakward.auditing.parts import read_parts
 from leakward.errors import LeakwardError
 from leakward.federated import NoDefense, run_round
 from leakward.live.gate import Decision
 from leakward.live.private import PrivateBatch, load_private_batch
 from leakward.live.scoring import shown
 from leakward.live.settings import Gate
+from leakward.parts import read_parts
 from leakward.settings import parse
 from leakward.streams import stream
 from leakward.threat import Observation, examine, load_capture, observe

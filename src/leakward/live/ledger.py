@@ -16,10 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from opacus.accountants import RDPAccountant
-
-from leakward.auditing.parts import read_parts
 from leakward.errors import LeakwardError
+from leakward.parts import read_parts
 from leakward.settings import parse
 
 Steps = tuple[float, float, int]
@@ -153,6 +151,8 @@ def _of_defense(table: Mapping[str, Any], messages: int, delta: float) -> float 
 
 
 def _of_steps(steps: Sequence[Steps], delta: float) -> float:
+    from opacus.accountants import RDPAccountant  # takes seconds to import
+
     accountant = RDPAccountant()
     accountant.history = [*steps]
     return float(accountant.get_epsilon(delta))

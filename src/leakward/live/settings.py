@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from leakward.auditing.parts import read_parts
 from leakward.errors import PlanError
 from leakward.federated import LocalTraining
 from leakward.fields import check, one_of, positive
 from leakward.models import TaskSpec
+from leakward.parts import read_parts
 from leakward.settings import parse
 
 Doubt = Literal["withhold", "send"]

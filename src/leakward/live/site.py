@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from leakward.auditing.parts import plain_part
 from leakward.errors import LeakwardError, WithheldError
 from leakward.federated import Defense
 from leakward.live.gate import Decision, judged
@@ -15,6 +14,7 @@ from leakward.live.ledger import Entry, Ledger, Steps, composed
 from leakward.live.private import PrivateBatch, claim, drop, keep_private_batch, load_private_batch
 from leakward.live.recording import observed, seen, unprotected
 from leakward.live.settings import SiteSettings
+from leakward.parts import plain_part
 from leakward.threat import save_capture
 from leakward.types import Tensors
 

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from leakward.auditing.parts import label
 from leakward.auditing.plan import make_plan
 from leakward.errors import LeakwardError
 from leakward.federated import Defense, LocalTraining
+from leakward.parts import label
 from leakward.report.format import percent
 from leakward.report.run import read_run, require_success
 from leakward.report.schema import DefenseResult

@@ -20,11 +20,11 @@ import numpy as np
 import pandas as pd
 from skimage.metrics import structural_similarity
 
-from leakward.auditing.parts import label
 from leakward.data.files import VARIABLE, data_folder
 from leakward.defenses import LaplacianNoise
 from leakward.errors import DataError
 from leakward.metrics import Summary
+from leakward.parts import label
 from leakward.report import markdown
 from leakward.report.run import read_run
 from leakward.reproduce.paper import Claim, Outcome, Paper, Scale

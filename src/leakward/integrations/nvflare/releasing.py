@@ -10,13 +10,13 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable, make_reply
 from nvflare.app_common.app_constant import AppConstants
 
-from leakward.auditing.parts import read_parts
 from leakward.errors import DefenseError, LeakwardError
 from leakward.federated import Chain, Defense, NoDefense
 from leakward.federated.chain import parts_of
 from leakward.integrations.message_level import unhonoured
 from leakward.integrations.nvflare.payload import APPLIED, blocking, sent_model, tensors, weights_of
 from leakward.integrations.nvflare.sites import site_of_task
+from leakward.parts import read_parts
 from leakward.types import Tensors
 
 
