@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from leakward import registry
 from leakward.attacks import IDLG, LearningToInvert, Status
 from leakward.attacks.learning.inverse_network import fit, nearest_order, start_network, unordered_error
-from leakward.attacks.learning.simulation import as_vector, draw_clients, messages
+from leakward.attacks.learning.simulation import as_vector, draw_clients, messages, simulate
 from leakward.attacks.learning.sketch import draw_sketch
 from leakward.federated import Defense, LocalTraining, NoDefense, client_update, run_round
 from leakward.federated.defense import SINGLE_GRADIENT
@@ -96,6 +96,17 @@ def test_a_simulated_message_is_that_of_the_client(recipe):
         tape = Tape(values=[order[i] for order in orders] if recipe.shuffle else [])
         alone = client_update(seen[0].task, seen[0].state, images[i], labels[i], recipe, NoDefense(), tape).tensors
         assert_close({name: value[i] for name, value in together.items()}, alone, rtol=1e-4, atol=1e-6)
+
+
+def test_clients_of_large_networks_come_one_by_one_to_the_same(monkeypatch):
+    """With no draws of their own, so that the order of the draws is of no account."""
+    _, seen, public = rounds(1)
+    clients = draw_clients(public, 5, 1, generator(1))
+    monkeypatch.setattr("leakward.attacks.learning.simulation.LARGE", 0)
+    sketch, features = simulate(seen[0], clients, 30, generator(2), lambda _: None)
+    together = messages(seen[0], clients.images(slice(0, 5)), clients.labels(slice(0, 5)), generator(3))
+    vectors = [as_vector(seen[0], {name: value[i] for name, value in together.items()}) for i in range(5)]
+    assert_close(features, sketch(torch.stack(vectors)), rtol=1e-4, atol=1e-4)
 
 
 def test_every_simulated_client_has_noise_of_its_own():

@@ -42,8 +42,8 @@ from leakward.fields import check, whole
 from leakward.threat import Observation
 from leakward.types import generator
 
-SIMULATED = 2048
-"""Clients that learning to invert simulates here: a quarter of its default, which would cost more than all others."""
+SIMULATED, PER_STEP = 2048, 16
+"""Clients that learning to invert simulates here, at most and per step of the others: with more it would cost most."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Ensemble(Attack):
             "gradinversion": GradInversion(steps),
             "fl-gradient-inversion": FLGradientInversion(steps),
             "fedavg-inversion": FedAvgInversion(steps),
-            "learning-to-invert": LearningToInvert(steps, simulated=SIMULATED),
+            "learning-to-invert": LearningToInvert(steps, simulated=min(SIMULATED, PER_STEP * steps)),
         }
 
     def applies(self, observation: Observation) -> bool:

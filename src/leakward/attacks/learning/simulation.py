@@ -16,8 +16,8 @@ from leakward.tape import Tape, sample
 from leakward.threat import Observation
 from leakward.types import Batch, Tensors, generator
 
-TOGETHER = 64
-"""Clients that run side by side."""
+TOGETHER, LARGE = 64, 2**20
+"""Clients that run side by side, but for networks of more numbers than ``LARGE``, which take longer so."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,11 +70,12 @@ def simulate(
         progress: Called with the fraction done.
     """
     sizes = [seen.state[name].numel() for name in seen.task.parameter_names]
+    together = TOGETHER if sum(sizes) <= LARGE else 1
     sketch, parts = None, []
-    for first in paced(range(0, len(clients), TOGETHER), TOGETHER):
-        some = slice(first, first + TOGETHER)
+    for first in paced(range(0, len(clients), together), together):
+        some = slice(first, first + together)
         sent = messages(seen, clients.images(some), clients.labels(some), rng)
-        count = min(TOGETHER, len(clients) - first)
+        count = min(together, len(clients) - first)
         vectors = torch.stack([as_vector(seen, select(sent, i)) for i in range(count)])
         sketch = sketch or draw_sketch(vectors, sizes, features, rng)
         parts.append(sketch(vectors))
@@ -99,6 +100,8 @@ def messages(
         clients = seen.threat.clients
         return group_update(seen.task, seen.state, pixels, classes, seen.recipe, seen.defense, tape, clients).tensors
 
+    if len(images) == 1:  # as it is: side by side it would take three times as long
+        return {name: value[None] for name, value in send(images[0], labels[0], Tape(rng)).items()}
     probe = Tape(generator(0))
     send(images[0], labels[0], probe)
     draws = [torch.stack([sample(draw, rng) for _ in images]).to(images) for draw in probe.draws]

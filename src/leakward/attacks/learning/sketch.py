@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional as F
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,22 +16,19 @@ class Sketch:
     have equally many entries, give or take one. Vectors that are short enough keep their entries.
 
     Attributes:
-        scale: What every entry is divided by first.
-        order: Which entry comes where.
-        sign: 1 or -1, in that order.
+        factor: What every entry is multiplied by first: its sign, by the inverse of its size.
+        place: The feature that it is added to.
         features: Length f of the result.
     """
 
-    scale: Float[Tensor, " d"]
-    order: Int[Tensor, " d"]
-    sign: Float[Tensor, " d"]
+    factor: Float[Tensor, " d"]
+    place: Int[Tensor, " d"]
     features: int
 
     def __call__(self, vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n f"]:
         """Return the features of every vector."""
-        signed = (vectors / self.scale)[:, self.order] * self.sign
-        padded = F.pad(signed, (0, -signed.shape[1] % self.features))
-        return padded.unflatten(1, (-1, self.features)).sum(1)
+        sums = torch.zeros(len(vectors), self.features, dtype=vectors.dtype, device=vectors.device)
+        return sums.index_add_(1, self.place, vectors * self.factor)
 
 
 def draw_sketch(vectors: Float[Tensor, "n d"], sizes: Sequence[int], features: int, rng: torch.Generator) -> Sketch:
@@ -48,7 +44,9 @@ def draw_sketch(vectors: Float[Tensor, "n d"], sizes: Sequence[int], features: i
     scale = torch.cat([part.square().mean().sqrt().expand(part.shape[1]) for part in parts])
     scale = torch.where(scale > 0, scale, 1.0)
     if len(scale) <= features:
-        return Sketch(scale, torch.arange(len(scale), device=scale.device), torch.ones_like(scale), len(scale))
-    order = torch.randperm(len(scale), generator=rng).to(scale.device)
+        return Sketch(1 / scale, torch.arange(len(scale), device=scale.device), len(scale))
+    order = torch.randperm(len(scale), generator=rng)
     sign = 2.0 * torch.randint(2, (len(scale),), generator=rng) - 1
-    return Sketch(scale, order, sign.to(scale), features)
+    place, signs = torch.empty_like(order), torch.empty_like(sign)
+    place[order], signs[order] = torch.arange(len(scale)) % features, sign
+    return Sketch(signs.to(scale) / scale, place.to(scale.device), features)
