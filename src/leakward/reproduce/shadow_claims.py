@@ -19,6 +19,8 @@ LOSS = 0.01
 """F1 that the defence costs at most, by the abstract."""
 CERTAIN = 1.96
 """Standard errors on either side of a 95 % interval."""
+KINDS = 2
+"""Attacks that are several kinds of them."""
 UNKNOWN = Claim(
     "LPIPS and SSIM are better than those of other defences by more than 1.5 %",
     "not decidable here",
@@ -153,7 +155,7 @@ def _kinds(results: Results, form: str) -> Claim:
             found = own.difference("ssim", named(results, parts(results, key)[0], form))
             lowered.append(found is not None and found.low is not None and found.low > 0)
             reasons.append(f"{attack} on {images.words} {markdown.interval(found, '{:.3f}')}")
-    if len({reason.split()[0] for reason in reasons}) < len(FORMS):
+    if len({reason.split()[0] for reason in reasons}) < KINDS:
         return Claim(words, "not decidable here", "fewer than two attacks find something without a defence")
     reason = f"SSIM falls by: {', '.join(reasons)}"
     return Claim(words, "confirmed" if all(lowered) else "not confirmed", reason)
