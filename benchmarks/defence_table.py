@@ -24,8 +24,9 @@ def head(plan: Mapping[str, Any], changes: Sequence[str], note: str) -> str:
     return f"""# What each defence protects, and what it costs
 
 Real images ({data["name"]}), labels {plan["audit"]["labels"]}, weights at their random start, the `ensemble` with
-{plan["attack"][0]["iterations"]} steps a member and public images. {columns.changed(changes)}Made by Leakward
-{__version__} with `python -m benchmarks.defence_table` from `benchmarks/defences.toml`, which has every setting.
+{plan["attack"][0]["iterations"]} steps a member, unless a table says otherwise, and public images.
+{columns.changed(changes)}Made by Leakward {__version__} with `python -m benchmarks.defence_table` from
+`benchmarks/defences.toml`, which has every setting.
 {note}
 Accuracy and macro F1 are those of a federation of {data["clients"]} clients after {federation["rounds"]} rounds of
 {federation["images"]} images each, unless a table says otherwise. That is short: the undefended row is what to compare
@@ -40,8 +41,10 @@ def section(plan: Mapping[str, Any], column: Mapping[str, Any], folder: Path) ->
     summary = columns.read_summary(folder)
     made = columns.tables(plan, column)
     updates, images = made["audit"]["victims"], made["federation"]["images"]
-    trained = "" if images == plan["federation"]["images"] else f" Trained on {images} images a round."
-    about = f"{updates} updates. {columns.mean_image(summary)}{trained}"
+    steps = made["attack"][0]["iterations"]
+    own = "" if images == plan["federation"]["images"] else f" Trained on {images} images a round."
+    own += "" if steps == plan["attack"][0]["iterations"] else f" {steps} steps a member."
+    about = f"{updates} updates. {columns.mean_image(summary)}{own}"
     measured = [f"{words}, {level}" for level in LEVELS for words, _ in columns.MEASURES.values()]
     names = ["defence", *measured, "accuracy", "F1", "epsilon", ""]
     chance, scores = summary["controls"]["negative"]["chance"], columns.read_scores(folder)
