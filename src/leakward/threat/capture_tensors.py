@@ -9,7 +9,8 @@
 What the header says is checked before anything is read, so that a file of the wrong size is never loaded.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -63,12 +64,9 @@ def read(observation: Observation, path: Path) -> Tensors:
         CaptureError: If the file is none, or its header says that a tensor is missing, not asked for, or of another
             shape or type of number.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            _check_headers(observation, {name: _header(file.get_slice(name), path) for name in file.keys()}, path)  # noqa: SIM118
-            return {name: file.get_tensor(name) for name in _in_order(observation, file.keys())}
-    except (OSError, SafetensorError) as error:
-        raise CaptureError(f"capture file {path}: expected a safetensors file, got: {error}; capture again") from error
+    with _readable(path), safe_open(path, framework="pt") as file:
+        _check_headers(observation, {name: _header(file.get_slice(name), path) for name in file.keys()}, path)  # noqa: SIM118
+        return {name: file.get_tensor(name) for name in _in_order(observation, file.keys())}
 
 
 def size(path: Path) -> int:
@@ -77,9 +75,16 @@ def size(path: Path) -> int:
     Raises:
         CaptureError: If there is none.
     """
-    try:
+    with _readable(path):
         return path.stat().st_size
-    except OSError as error:
+
+
+@contextmanager
+def _readable(path: Path) -> Generator[None]:
+    """Say in one sentence what is wrong with a file that cannot be read as tensors."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
         raise CaptureError(f"capture file {path}: expected a safetensors file, got: {error}; capture again") from error
 
 
