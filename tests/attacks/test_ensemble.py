@@ -39,13 +39,26 @@ def test_no_member_is_likelier_than_what_is_kept(victims):
     observed = victims(3, "lenet", channels=4, threat=PUBLIC)
     ensemble = Ensemble(20)
     kept = ensemble.recover(observed, generator(0))
-    seeds = torch.randint(2**62, (len(ensemble.members()) + 1,), generator=generator(0)).tolist()
-    judge = Judge.of(observed, generator(seeds.pop()))
+    *seeds, judging, _ = torch.randint(2**62, (len(ensemble.members()) + 2,), generator=generator(0)).tolist()
+    judge = Judge.of(observed, generator(judging))
     for (name, member), seed in zip(ensemble.members().items(), seeds, strict=True):
         for i, one in enumerate(member.recover(observed, generator(seed))):
             assert judge.judged(i, one)[0].objective >= kept[i].objective
             if name == kept[i].member:
                 assert torch.equal(one.images, kept[i].images)
+
+
+def test_what_another_member_than_the_gaussian_found_is_refined_by_it(victims, monkeypatch):
+    members = {"inverting-gradients": InvertingGradients(20)}
+    monkeypatch.setattr(Ensemble, "members", lambda _: members)
+    alone, knowing = (
+        Ensemble(20).recover(victims(2, "lenet", channels=4, threat=threat), generator(0))
+        for threat in (ThreatModel(), PUBLIC)
+    )
+    assert [one.member for one in alone] == ["inverting-gradients"] * 2
+    assert [one.evaluations for one in alone] == [20, 20]
+    assert [one.member for one in knowing] == ["inverting-gradients, refined"] * 2
+    assert [one.evaluations for one in knowing] == [40, 40]
 
 
 @pytest.mark.parametrize("defense", [None, GaussianNoise(std=0.001)], ids=["undefended", "noise"])

@@ -1,11 +1,13 @@
 """Public images as a prior: its maths, and what it brings."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.distributions import LowRankMultivariateNormal
 from torch.nn import functional as F
 
-from leakward.attacks import GaussianPrior, InvertingGradients
+from leakward.attacks import GaussianPrior, InvertingGradients, Reconstruction, Status
 from leakward.attacks.searching.matching import entries, unexplained
 from leakward.attacks.searching.principal_components import QUANTISED, PrincipalComponents
 from leakward.data import load_data
@@ -52,6 +54,7 @@ def test_the_most_likely_numbers_behind_an_image_have_its_unlikeliness():
     wide = torch.cat([fitted.directions.flatten(1), fitted.noise * torch.eye(108, dtype=torch.float64)])
     numbers = torch.linalg.lstsq(wide.mT, (x - fitted.mean).flatten()[:, None]).solution[:, 0]
     candidate = {"components": numbers[None, :5], "remainder": numbers[5:].view(1, 3, 6, 6)}
+    torch.testing.assert_close(fitted.encode(x), candidate)
     torch.testing.assert_close(fitted.decode(candidate), x)
     torch.testing.assert_close(fitted.surprise(candidate), fitted.unlikeliness(x))
 
@@ -104,14 +107,21 @@ def test_entries_are_counted_by_their_weight():
     assert float(entries(message, {"a": torch.zeros(3), "b": torch.full((2, 2), 0.5)})) == 2
 
 
-def test_public_images_bring_more_than_smoothness():
-    """On a network with ReLU and pooling, in the same number of steps; and the message more than public images."""
+def seen_on_convnet(images, contrast=1.0):
+    """Return batches of one image each, and what an attacker who holds others sees of them."""
     data = load_data("phantom", size=16, count=200)
+    data = replace(data, images=(0.5 + contrast * (data.images - 0.5)).clamp(0, 1))
     task = build_task(TaskSpec("convnet", (3, 16, 16), 8, {"width": 8}, (0.5,) * 3, (0.5,) * 3))
     state, public = initial_state(task, generator(1)), Batch(data.images[80:], data.labels[80:])
-    batch = Batch(data.images[:1], data.labels[:1])
-    round_ = run_round(task, state, batch, LocalTraining(), NoDefense(), generator(0))
-    seen = [observe(round_, ThreatModel(labels=True, public=True), public)]
+    batches = [Batch(data.images[i : i + 1], data.labels[i : i + 1]) for i in range(images)]
+    rounds = [run_round(task, state, batch, LocalTraining(), NoDefense(), generator(0)) for batch in batches]
+    return batches, [observe(one, ThreatModel(labels=True, public=True), public) for one in rounds]
+
+
+def test_public_images_bring_more_than_smoothness():
+    """On a network with ReLU and pooling, in the same number of steps; and the message more than public images."""
+    [batch], seen = seen_on_convnet(1)
+    public = seen[0].public
 
     def error(attack):
         found = attack.recover(seen, generator(0))[0]
@@ -120,6 +130,29 @@ def test_public_images_bring_more_than_smoothness():
     found = error(GaussianPrior(100))
     assert found < error(InvertingGradients(100)) / 4
     assert found < float((public.images.mean(0) - batch.images[0]).square().mean()) / 2
+
+
+def test_images_that_end_at_0_and_1_are_kept_as_they_were_matched():
+    """Were they only cut after the search, they would not explain the message as well as it found."""
+    [_], seen = seen_on_convnet(1, contrast=2.0)
+    found = GaussianPrior(60).recover(seen, generator(0))[0]
+    assert ((found.images == 0) | (found.images == 1)).any()
+    again = GaussianPrior(1).refine(seen, [found], generator(0))[0]
+    assert again.objective == pytest.approx(found.objective, abs=0.02)
+
+
+def test_an_answer_without_detail_is_refined():
+    batches, seen = seen_on_convnet(3)
+    smooth = [F.avg_pool2d(batch.images, 5, 1, 2, count_include_pad=False) for batch in batches]
+    answers = [Reconstruction(x, b.labels, 0.0, Status.OK) for x, b in zip(smooth, batches, strict=True)]
+    started, refined = (GaussianPrior(n, 0.03).refine(seen, answers, generator(0)) for n in (1, 30))
+    before, after = (torch.stack([x.images for x in found]) for found in (started, refined))
+    truth = torch.stack([batch.images for batch in batches])
+    torch.testing.assert_close(before, torch.stack(smooth), atol=1e-5, rtol=0)
+    assert (after - truth).square().mean() < (before - truth).square().mean()
+    for batch, start, found in zip(batches, started, refined, strict=True):
+        assert found.objective < start.objective - 0.1
+        assert torch.equal(found.labels, batch.labels)
 
 
 def test_without_public_images_there_is_no_prior(victims):

@@ -14,6 +14,8 @@ less. N counts the entries of the message, or the pixels where these are fewer: 
 what a search leaves unexplained has no more freedom than that. The truth is never looked at.
 
 Members that compute their answer come first: where one explains the messages to single precision, the search is over.
+Last, where another member than gaussian_prior.py found the likeliest answer, that search starts once more from it: a
+trained network sees what an image is like and misses detail, which the search adds.
 R-GAP is none of them, for what its least squares cost.
 
 What differs from AutoAttack: it keeps whatever fools the network, which anyone can check. Here nobody can but the
@@ -45,6 +47,10 @@ from leakward.types import generator
 SIMULATED, PER_STEP = 2048, 16
 """Clients that learning to invert simulates here, at most and per step of the others: with more it would cost most."""
 
+CLOSE = 0.03
+"""Learning rate of the search that starts at an answer: smaller than that of one which starts at the mean image."""
+_PRIOR = "gaussian-prior"
+
 
 @dataclass(frozen=True)
 class Ensemble(Attack):
@@ -57,7 +63,7 @@ class Ensemble(Attack):
     iterations: int = 500
 
     paper: ClassVar[str] = "in the spirit of Croce and Hein 2020, arXiv:2003.01690"
-    cost: ClassVar[str] = "up to eight members of 500 steps"
+    cost: ClassVar[str] = "up to eight members of 500 steps, and 500 more"
 
     def __post_init__(self) -> None:
         check(self, whole("iterations", self.iterations))
@@ -68,7 +74,7 @@ class Ensemble(Attack):
         return {
             "analytic-linear": AnalyticLinear(),
             "spear": SPEAR(),
-            "gaussian-prior": GaussianPrior(steps),
+            _PRIOR: GaussianPrior(steps),
             "idlg": IDLG(steps),
             "inverting-gradients": InvertingGradients(steps),
             "inverting-gradients(total_variation=0.01)": InvertingGradients(steps, total_variation=1e-2),
@@ -86,21 +92,52 @@ class Ensemble(Attack):
         self, observations: Sequence[Observation], rng: torch.Generator, progress: Progress
     ) -> list[Reconstruction]:
         """Let every member recover the images, and choose."""
-        members = self.members()
-        seeds = torch.randint(2**62, (len(members) + 1,), generator=rng).tolist()
-        judge = Judge.of(observations, generator(seeds.pop()))
-        best = [Reconstruction(None, None, float("inf"), Status.NON_FINITE)] * len(observations)
-        evaluations, settled = [0] * len(observations), [*judge.broken]
+        members, refiner = self.members(), GaussianPrior(self.iterations, CLOSE)
+        *seeds, judging, refining = torch.randint(2**62, (len(members) + 2,), generator=rng).tolist()
+        likeliest = _Likeliest(Judge.of(observations, generator(judging)))
         for place, ((name, member), seed) in enumerate(zip(members.items(), seeds, strict=True)):
-            if all(settled):
+            if likeliest.settled:
                 break
-            found = member.recover(
-                observations, generator(seed), span(progress, place / len(members), (place + 1) / len(members))
-            )
-            for i, one in enumerate(found):
-                judged, explained = judge.judged(i, replace(one, member=name))
-                best[i] = min(best[i], judged, key=lambda r: r.objective)
-                evaluations[i] += one.evaluations
-                settled[i] |= explained
+            part = span(progress, place / (len(members) + 1), (place + 1) / (len(members) + 1))
+            for victim, one in enumerate(member.recover(observations, generator(seed), part)):
+                likeliest.consider(victim, replace(one, member=name))
+        coarse = likeliest.open(besides=_PRIOR) if refiner.can_attack(observations[0]) else {}
+        if coarse:
+            part = span(progress, len(members) / (len(members) + 1), 1.0)
+            seen = [observations[victim] for victim in coarse]
+            refined = refiner.refine(seen, list(coarse.values()), generator(refining), part)
+            for (victim, one), finer in zip(coarse.items(), refined, strict=True):
+                likeliest.consider(victim, replace(finer, member=f"{one.member}, refined"))
         progress(1.0)
-        return [replace(one, evaluations=count) for one, count in zip(best, evaluations, strict=True)]
+        return [replace(one, evaluations=n) for one, n in zip(likeliest.answers, likeliest.evaluations, strict=True)]
+
+
+class _Likeliest:
+    """The likeliest answer to each observation so far."""
+
+    def __init__(self, judge: Judge) -> None:
+        count = len(judge.broken)
+        self.judge = judge
+        self.answers = [Reconstruction(None, None, float("inf"), Status.NON_FINITE)] * count
+        self.evaluations = [0] * count
+        self._ended = [*judge.broken]
+
+    @property
+    def settled(self) -> bool:
+        """Whether there is nothing left to look for."""
+        return all(self._ended)
+
+    def open(self, besides: str) -> dict[int, Reconstruction]:
+        """Return the answers, by victim, that leave something to explain and come from others than ``besides``."""
+        return {
+            victim: one
+            for victim, (one, ended) in enumerate(zip(self.answers, self._ended, strict=True))
+            if one.images is not None and not ended and one.member != besides
+        }
+
+    def consider(self, victim: int, answer: Reconstruction) -> None:
+        """Keep an answer if it is likelier than the one so far."""
+        judged, explained = self.judge.judged(victim, answer)
+        self.answers[victim] = min(self.answers[victim], judged, key=lambda one: one.objective)
+        self.evaluations[victim] += answer.evaluations
+        self._ended[victim] |= explained

@@ -5,9 +5,10 @@ images suggest, as probabilistic principal components (Tipping and Bishop 1999; 
 is for the standard normal numbers behind an image. The message is the candidate's, up to length, in normal noise; its
 unknown power, put at its most likely value, leaves the logarithm of the share that is not explained:
 
-    x = m + W z + s e,      z ~ N(0, I),  e ~ N(0, I)
+    x = [m + W z + s e],    z ~ N(0, I),  e ~ N(0, I)
     z*, e* = argmin  log(1 - c^2) + (|z|^2 + |e|^2) / N,      c = <g(x), g> / (|g(x)| |g|)
 
+with [.] for the nearest values in [0, 1], which are all that images have; where it cuts, the prior alone pulls back.
 So no weight has to be chosen: far from the message, or under noise, the prior leads; close to it, the message does.
 The prior is also a better metric: a gradient says little about fine detail, so that pixels are a badly conditioned
 choice of unknowns, where a step in z changes an image as images differ.
@@ -35,7 +36,7 @@ from torch.func import vmap
 from leakward.attacks.attack import Attack, Reconstruction
 from leakward.attacks.searching.matching import entries, unexplained
 from leakward.attacks.searching.principal_components import PrincipalComponents
-from leakward.attacks.searching.replay import gather, labels_known
+from leakward.attacks.searching.replay import Victims, gather, labels_known
 from leakward.attacks.solvers import Adam, Draws, Problem, Progress
 from leakward.attacks.solvers.problem import Victim
 from leakward.fields import check, positive, whole
@@ -85,18 +86,47 @@ class GaussianPrior(Attack):
     ) -> list[Reconstruction]:
         """Recover the images, given or inferred labels."""
         victims = gather(observations, restarts=self.restarts, averaged=self.averaged)
-        public, shape = observations[0].public, observations[0].shape
-        assert public is not None  # applies
-        prior = PrincipalComponents.calibrated(public.images, self.components)
+        prior = self._prior(observations[0])
+        start = prior.sample(victims.trials, observations[0].shape[0], rng)
+        for value in start.values():
+            value[:: self.restarts] = 0
+        return self._search(victims, prior, start, rng, progress)
 
+    def refine(
+        self,
+        observations: Sequence[Observation],
+        answers: Sequence[Reconstruction],
+        rng: torch.Generator,
+        progress: Progress = lambda _: None,
+    ) -> list[Reconstruction]:
+        """Search on from answers of other attacks, once from each and with its labels.
+
+        Args:
+            observations: To which the attack applies.
+            answers: To each of them, with images.
+            rng: The attacker's own randomness.
+            progress: Called with the fraction done.
+        """
+        given = [(one.images, one.labels) for one in answers if one.images is not None and one.labels is not None]
+        images, labels = (torch.stack(values) for values in zip(*given, strict=True))
+        victims = gather(observations, restarts=1, averaged=self.averaged, labels=False)
+        prior = self._prior(observations[0])
+        labelled = replace(victims, tensors=victims.tensors | {"labels": labels})
+        return self._search(labelled, prior, vmap(prior.encode)(images), rng, progress)
+
+    def _prior(self, observation: Observation) -> PrincipalComponents:
+        assert observation.public is not None  # applies
+        return PrincipalComponents.calibrated(observation.public.images, self.components)
+
+    def _search(
+        self, victims: Victims, prior: PrincipalComponents, start: Tensors, rng: torch.Generator, progress: Progress
+    ) -> list[Reconstruction]:
         def objective(candidate: Tensors, victim: Victim, draws: Draws) -> Tensor:
-            found = victims.replay.message(prior.decode(candidate), victim["labels"], victim, draws)
+            images = prior.decode(candidate).clamp(0, 1)
+            found = victims.replay.message(images, victim["labels"], victim, draws)
             seen, weight = victim["message"], victim.get("weight")
             return unexplained(found, seen, weight) + prior.surprise(candidate) / entries(seen, weight)
 
-        start = prior.sample(victims.trials, shape[0], rng)
-        for value in start.values():
-            value[:: self.restarts] = 0
         problem = Problem(objective, start, victims.for_trials(), victims.replay.draw)
         solution = Adam(self.iterations, self.learning_rate, schedule="cosine").solve(problem, rng, progress)
         found = replace(solution, best={"images": vmap(prior.decode)(solution.best)})

@@ -66,6 +66,14 @@ class PrincipalComponents:
         low = torch.tensordot(candidate["components"], self.directions, dims=1)
         return self.mean + low + self.noise * candidate["remainder"]
 
+    def encode(self, images: Float[Tensor, "b c h w"]) -> Tensors:
+        """Return the most likely numbers behind images: ``z = (W' W + s^2 I)^-1 W' (x - m)``, and what is left as e."""
+        centred, lengths = images - self.mean, self.directions.flatten(1).norm(dim=1)
+        along = torch.tensordot(centred, self.directions, dims=([1, 2, 3], [1, 2, 3]))
+        components = along / (lengths.square() + self.noise.square())
+        low = torch.tensordot(components, self.directions, dims=1)
+        return {"components": components, "remainder": (centred - low) / self.noise}
+
     def surprise(self, candidate: Tensors) -> Float[Tensor, ""]:
         """Return ``|z|^2 + |e|^2``, twice the negative logarithm of the prior up to a constant."""
         return candidate["components"].square().sum() + candidate["remainder"].square().sum()
