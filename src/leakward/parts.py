@@ -10,7 +10,7 @@ from typing import Any
 from leakward import registry
 from leakward.attacks import Attack
 from leakward.defenses.recipe_defense import RecipeDefense
-from leakward.errors import LeakwardError
+from leakward.errors import LeakwardError, brief
 from leakward.federated import Chain, Defense, LocalTraining
 from leakward.federated.chain import parts_of
 from leakward.settings import parse, plain_fields
@@ -22,7 +22,7 @@ CHAIN = "chain"
 def read_parts(family: registry.Family, items: object, place: str, problems: list[str]) -> tuple[Any, ...]:
     """Return what a list of tables stands for; what is wrong with it is added to ``problems``."""
     if not isinstance(items, Sequence) or not all(isinstance(item, Mapping) for item in items):
-        problems.append(f"{place}: expected repeated tables, got {items!r}")
+        problems.append(f"{place}: expected repeated tables, got {brief(items)}")
         return ()
     made = [_read(family, dict(item), f"{place} {number}", problems) for number, item in enumerate(items, start=1)]
     return tuple(part for part in made if part is not None)
