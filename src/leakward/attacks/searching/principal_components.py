@@ -68,9 +68,8 @@ class PrincipalComponents:
 
     def encode(self, images: Float[Tensor, "b c h w"]) -> Tensors:
         """Return the most likely numbers behind images: ``z = (W' W + s^2 I)^-1 W' (x - m)``, and what is left as e."""
-        centred, lengths = images - self.mean, self.directions.flatten(1).norm(dim=1)
-        along = torch.tensordot(centred, self.directions, dims=([1, 2, 3], [1, 2, 3]))
-        components = along / (lengths.square() + self.noise.square())
+        centred, flat = images - self.mean, self.directions.flatten(1)
+        components = centred.flatten(1) @ flat.mT / (flat.square().sum(1) + self.noise.square())
         low = torch.tensordot(components, self.directions, dims=1)
         return {"components": components, "remainder": (centred - low) / self.noise}
 
