@@ -12,10 +12,11 @@ from nvflare.apis.fl_constant import ReservedKey, ReturnCode
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable, make_reply
 from nvflare.app_common.app_constant import AppConstants
+from opacus import PrivacyEngine
 
 from leakward.errors import DefenseError, LeakwardError
-from leakward.integrations.nvflare import DefenseFilter, SentModelFilter, SiteFilter, hand_over
-from leakward.live import Ledger
+from leakward.integrations.nvflare import DefenseFilter, SentModelFilter, SiteFilter, hand_over, live_site
+from leakward.live import Ledger, counted
 from leakward.models import build_task, initial_state
 from leakward.models.task import TaskSpec
 from leakward.threat import load_capture
@@ -121,6 +122,17 @@ def test_the_images_of_the_round_are_found(site):
     out(site, message(DataKind.WEIGHTS, TRAINED))
     assert entries(site)[0].images == 2
     assert (site.parent / "leakward" / "clinic-a-site-1" / "private" / "000001.safetensors").exists()
+
+
+@pytest.mark.filterwarnings("ignore:Secure RNG")
+def test_steps_of_opacus_in_the_training_script_are_entered(site):
+    engine = PrivacyEngine(accountant="rdp")
+    with counted(live_site(site, "site-1"), engine):
+        engine.accountant.step(noise_multiplier=1.5, sample_rate=0.25)
+    out(site, message(DataKind.WEIGHTS, TRAINED))
+    [entry] = entries(site)
+    assert entry.steps == ((1.5, 0.25, 1),)
+    assert entry.epsilon == pytest.approx(engine.get_epsilon(1e-5))
 
 
 def test_a_site_withholds_without_saying_why(site, caplog):

@@ -7,9 +7,10 @@ import pytest
 import torch
 from flower_messages import Client, context, message, record
 from flwr.app import ArrayRecord, Error, Message, MessageType
+from opacus import PrivacyEngine
 
-from leakward.integrations.flower import defense_mod, hand_over, site_mod
-from leakward.live import Ledger, load_private_batch
+from leakward.integrations.flower import defense_mod, hand_over, live_site, site_mod
+from leakward.live import Ledger, counted, load_private_batch
 from leakward.models import TaskSpec, build_task, initial_state
 from leakward.threat import load_capture
 from leakward.types import generator
@@ -68,6 +69,24 @@ def handing(client):
         return client(message, context)
 
     return app
+
+
+@pytest.mark.filterwarnings("ignore:Secure RNG")
+def test_steps_of_opacus_in_the_train_function_are_entered(site, tmp_path):
+    client = Client(**arrays(AFTER))
+
+    def app(message, context):
+        engine = PrivacyEngine(accountant="rdp")  # in a process of its own, of one message
+        with counted(live_site(context), engine):
+            engine.accountant.step(noise_multiplier=1.5, sample_rate=0.25)
+        spent.append(engine.get_epsilon(1e-5))
+        return client(message, context)
+
+    spent, settings = [], site()
+    for _ in range(2):
+        site_mod(message(arrays(BEFORE)), context(settings), app)
+    assert [entry.steps for entry in entries(tmp_path)] == [((1.5, 0.25, 1),)] * 2
+    assert [entry.epsilon for entry in entries(tmp_path)] == pytest.approx(spent)
 
 
 def test_what_leaves_is_captured_and_entered_and_stays_as_it_is(site, tmp_path):

@@ -12,6 +12,7 @@ from leakward.live.ledger import Entry, Ledger, composed
 from leakward.live.private import PrivateBatch, keep_private_batch, load_private_batch
 from leakward.live.settings import Gate, SiteSettings, read_site
 from leakward.live.site import LiveSite
+from leakward.live.steps import counted
 
 if TYPE_CHECKING:
     from leakward.live.loop import watched
@@ -31,6 +32,7 @@ __all__ = [
     "SiteSettings",
     "accounts",
     "composed",
+    "counted",
     "keep_private_batch",
     "load_private_batch",
     "read_site",

@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,10 +9,11 @@ from pathlib import Path
 from leakward.errors import LeakwardError, WithheldError
 from leakward.federated import Defense
 from leakward.live.gate import Decision, judged
-from leakward.live.ledger import Entry, Ledger, Steps, composed
+from leakward.live.ledger import Entry, Ledger, composed
 from leakward.live.private import PrivateBatch, claim, drop, keep_private_batch, load_private_batch
 from leakward.live.recording import observed, seen, unprotected
 from leakward.live.settings import SiteSettings
+from leakward.live.steps import drop_steps, take_steps
 from leakward.parts import plain_part
 from leakward.threat import save_capture
 from leakward.types import Tensors
@@ -40,21 +40,25 @@ class LiveSite:
         return Path(self.settings.home.folder) / self.client
 
     @property
+    def private(self) -> Path:
+        """Return where private batches of this client are, and what its training leaves for the round."""
+        return self.folder / PRIVATE
+
+    @property
     def ledger(self) -> Ledger:
         """Return the ledger, which all clients of the site share."""
         return Ledger(Path(self.settings.home.folder) / LEDGER)
 
     def start(self) -> None:
         """Begin a round: what an earlier one left that was never finished is not of this one."""
-        drop(self.folder / PRIVATE)
+        drop(self.private)
+        drop_steps(self.private)
 
     def keep(self, batch: PrivateBatch) -> None:
         """Leave the batch of the round that is being trained on."""
-        keep_private_batch(self.folder / PRIVATE, batch)
+        keep_private_batch(self.private, batch)
 
-    def release(
-        self, before: Tensors, after: Tensors, defense: Defense, number: int = 0, steps: Sequence[Steps] = ()
-    ) -> None:
+    def release(self, before: Tensors, after: Tensors, defense: Defense, number: int = 0) -> None:
         """Record what is about to leave, judge it, and enter it; return if it may leave.
 
         Args:
@@ -62,13 +66,13 @@ class LiveSite:
             after: What is about to leave, defended.
             defense: By which; the server is taken to know it.
             number: Of the round, for the ledger.
-            steps: Of DP-SGD by Opacus in this round.
 
         Raises:
             WithheldError: If it must not leave, for whatever reason; the ledger and the site's log have the reason.
         """
-        entry = Entry(self.client, number, False, "", 0, plain_part("defenses", defense), tuple(steps))
+        entry = Entry(self.client, number, False, "", 0, plain_part("defenses", defense))
         try:
+            entry = replace(entry, steps=take_steps(self.private))
             entry = self._entered(self._judged(entry, before, after, defense))
         except LeakwardError as error:
             entry = self._failed(entry, str(error))
@@ -81,7 +85,7 @@ class LiveSite:
     def _judged(self, entry: Entry, before: Tensors, after: Tensors, defense: Defense) -> Entry:
         """Return the entry with what came of recording and judging."""
         name = f"{len(self.ledger.entries(self.client)) + 1:06d}"
-        private, capture = claim(self.folder / PRIVATE, name), self.folder / CAPTURES / name
+        private, capture = claim(self.private, name), self.folder / CAPTURES / name
         shutil.rmtree(capture, ignore_errors=True)  # of a message that never left
         try:
             batch = None if private is None else load_private_batch(private)

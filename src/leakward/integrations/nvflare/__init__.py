@@ -9,6 +9,6 @@ is blocked. A site sets them for every job in its ``local/privacy.json``, a job 
 from leakward.integrations.nvflare.checking import ModelCheckFilter
 from leakward.integrations.nvflare.defending import DefenseFilter, SentModelFilter
 from leakward.integrations.nvflare.releasing import SiteFilter
-from leakward.integrations.nvflare.sites import hand_over
+from leakward.integrations.nvflare.sites import hand_over, live_site
 
-__all__ = ["DefenseFilter", "ModelCheckFilter", "SentModelFilter", "SiteFilter", "hand_over"]
+__all__ = ["DefenseFilter", "ModelCheckFilter", "SentModelFilter", "SiteFilter", "hand_over", "live_site"]
