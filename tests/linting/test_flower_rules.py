@@ -46,11 +46,18 @@ PAIRS = {
         ),
     ],
     "sensitivity-below-norm": [
-        (flower("", "mods=[LocalDpMod(1.0, 1e-4, 10.0, 1e-5)]"), flower("", LOCAL_DP)),
+        (flower("", "mods=[LocalDpMod(1.0, 1e-4, 1.0, 1e-5)]"), flower("", LOCAL_DP)),
         (
             flower("", "mods=[dp]", extra="N = 2\n" + NAMED.format(1)),
             flower("", "mods=[dp]", extra="N = 2\n" + NAMED.format("N")),
         ),
+    ],
+    "epsilon-beyond-formula": [
+        (
+            flower("", "mods=[LocalDpMod(1.0, 1.0, 10.0, 1e-5)]"),
+            flower("", "mods=[LocalDpMod(1.0, 1.0, 2.0, 1e-5)]"),  # beyond 1, but its noise is enough
+        ),
+        (flower("", "mods=[LocalDpMod(1.0, 1.0, epsilon=1e4, delta=0.5)]"), flower("", LOCAL_DP)),
     ],
     "mod-order": [
         (

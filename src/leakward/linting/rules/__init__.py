@@ -4,6 +4,7 @@ from leakward.linting.finding import Rule
 from leakward.linting.rules.epsilon_per_round import EPSILON_PER_ROUND
 from leakward.linting.rules.idle_filters import IDLE_FILTER, NEVER_RUNS
 from leakward.linting.rules.mods import APP_WIDE, MOD_ORDER, NOBODY_CLIPS
+from leakward.linting.rules.noise_formula import NOISE_FORMULA
 from leakward.linting.rules.open_filters import OPEN_FILTER
 from leakward.linting.rules.opt_in import FILTERS_OPT_IN, MODS_OPT_IN, SITE_FILTERS_NOTHING
 from leakward.linting.rules.seeded_noise import SEEDED_NOISE
@@ -15,6 +16,7 @@ from leakward.linting.rules.whole_weights import SVT_RELEASE, WHOLE_WEIGHTS
 RULES: tuple[Rule, ...] = (
     STEP_COUNTERS,
     SENSITIVITY,
+    NOISE_FORMULA,
     MOD_ORDER,
     APP_WIDE,
     NOBODY_CLIPS,
