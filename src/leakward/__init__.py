@@ -4,8 +4,9 @@ Heavy parts are imported when first used, so that ``leakward --help`` answers at
 """
 
 import os
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from leakward.lazy import member
 
 if TYPE_CHECKING:
     from leakward import attacks as attacks
@@ -36,8 +37,4 @@ for _name, _off in (("FLWR_TELEMETRY_ENABLED", "0"), ("RAY_USAGE_STATS_ENABLED",
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module 'leakward' has no attribute {name!r}")
-    module, _, attribute = _LAZY[name].partition(":")
-    found = import_module(module)
-    return getattr(found, attribute) if attribute else found
+    return member(__name__, _LAZY, name)

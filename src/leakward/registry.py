@@ -5,10 +5,10 @@ entry points in the groups ``leakward.attacks``, ``leakward.defenses``, ``leakwa
 ``leakward.models`` and ``leakward.metrics``.
 """
 
-from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Literal
 
+from leakward import lazy
 from leakward.errors import UnknownNameError, brief
 
 Family = Literal["attacks", "defenses", "data", "models", "metrics"]
@@ -125,8 +125,7 @@ def load(family: Family, name: str) -> Any:
     known = names(family)
     if name not in known:
         raise UnknownNameError(f"unknown name {brief(name)} among {family}; choose one of: {', '.join(sorted(known))}")
-    module, _, attribute = known[name].partition(":")
-    return getattr(import_module(module), attribute)
+    return lazy.imported(known[name])
 
 
 def member(family: Family, attribute: str) -> Any:
@@ -135,10 +134,8 @@ def member(family: Family, attribute: str) -> Any:
     Raises:
         AttributeError: If the family has none, as Python expects of a package.
     """
-    for name, target in BUILT_IN[family].items():
-        if target.endswith(f":{attribute}"):
-            return load(family, name)
-    raise AttributeError(f"module 'leakward.{family}' has no attribute {attribute!r}")
+    places = {place.partition(":")[2]: place for place in BUILT_IN[family].values()}
+    return lazy.member(f"leakward.{family}", places, attribute)
 
 
 def name_of(family: Family, kind: type[Any]) -> str:

@@ -3,9 +3,9 @@
 What imports libraries that take seconds is imported when it is first used: an engine may start a process per message.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from leakward.lazy import member
 from leakward.live.account import Account, accounts
 from leakward.live.gate import Decision
 from leakward.live.ledger import Entry, Ledger, composed
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from leakward.live.loop import watched
     from leakward.live.scoring import Shown, shown
 
-_LAZY = {"watched": "loop", "Shown": "scoring", "shown": "scoring"}
+_LAZY = {
+    "watched": "leakward.live.loop:watched",
+    "Shown": "leakward.live.scoring:Shown",
+    "shown": "leakward.live.scoring:shown",
+}
 
 __all__ = [
     "Account",
@@ -42,6 +46,4 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module 'leakward.live' has no attribute {name!r}")
-    return getattr(import_module(f"leakward.live.{_LAZY[name]}"), name)
+    return member(__name__, _LAZY, name)
