@@ -79,7 +79,7 @@ def run(plan: Mapping[str, Any], given: argparse.Namespace) -> Iterator[tuple[Ma
         if not given.column or number in given.column:
             console.rule(column["title"])
             tell = lambda what, done: console.print(f"{done:4.0%} {what}", highlight=False)  # noqa: E731
-            audit(tables(plan, column), folder, progress=tell)
+            audit(tables(plan, column), folder, trainings=given.out / "trainings", progress=tell)
         yield column, folder if (folder / SUMMARY).exists() else None
 
 
