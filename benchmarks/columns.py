@@ -3,7 +3,8 @@
     python -m benchmarks.TABLE [--out FOLDER] [--column N ...] [--set audit.victims=4 ...] [--page FILE] [--note TEXT]
 
 A column may have tables of its own, which go before those of the plan key by key, and ``steps``: what to set instead in
-attacks that have such a key, or, under the name of an attack, how many iterations of it.
+attacks that have such a key, or, under the name of an attack, how many iterations of it. Columns of a plan with a
+federation share its trainings, and run one after the other.
 """
 
 import argparse
@@ -79,7 +80,8 @@ def run(plan: Mapping[str, Any], given: argparse.Namespace) -> Iterator[tuple[Ma
         if not given.column or number in given.column:
             console.rule(column["title"])
             tell = lambda what, done: console.print(f"{done:4.0%} {what}", highlight=False)  # noqa: E731
-            audit(tables(plan, column), folder, trainings=given.out / "trainings", progress=tell)
+            trainings = given.out / "trainings" if "federation" in plan else None
+            audit(tables(plan, column), folder, trainings=trainings, progress=tell)
         yield column, folder if (folder / SUMMARY).exists() else None
 
 

@@ -16,7 +16,9 @@ from opacus import PrivacyEngine
 
 from leakward.errors import DefenseError, LeakwardError
 from leakward.integrations.nvflare import DefenseFilter, SentModelFilter, SiteFilter, hand_over, live_site
+from leakward.integrations.nvflare.payload import BEGUN
 from leakward.live import Ledger, counted
+from leakward.live.steps import keep_steps
 from leakward.models import build_task, initial_state
 from leakward.models.task import TaskSpec
 from leakward.threat import load_capture
@@ -124,12 +126,21 @@ def test_the_images_of_the_round_are_found(site):
     assert (site.parent / "leakward" / "clinic-a-site-1" / "private" / "000001.safetensors").exists()
 
 
+def test_steps_that_an_aborted_job_left_do_not_vouch_for_the_next(site):
+    keep_steps(live_site(site, "site-1").private, [(1.5, 0.25, 1)])
+    with pytest.raises(ContentBlockedException):
+        out(site, message(DataKind.WEIGHTS, TRAINED))
+    out(site, message(DataKind.WEIGHTS, TRAINED))
+    assert [(entry.sent, entry.steps, entry.epsilon) for entry in entries(site)] == [(False, (), 0.0), (True, (), None)]
+
+
 @pytest.mark.filterwarnings("ignore:Secure RNG")
 def test_steps_of_opacus_in_the_training_script_are_entered(site):
-    engine = PrivacyEngine(accountant="rdp")
+    engine, begun = PrivacyEngine(accountant="rdp"), context()
     with counted(live_site(site, "site-1"), engine):
         engine.accountant.step(noise_multiplier=1.5, sample_rate=0.25)
-    out(site, message(DataKind.WEIGHTS, TRAINED))
+    begun.put(BEGUN, True, private=True, sticky=False)
+    out(site, message(DataKind.WEIGHTS, TRAINED), begun)
     [entry] = entries(site)
     assert entry.steps == ((1.5, 0.25, 1),)
     assert entry.epsilon == pytest.approx(engine.get_epsilon(1e-5))

@@ -93,6 +93,11 @@ PAIRS = {
             flower(extra=ENGINE, steps="engine = PrivacyEngine(); engine.accountant.history = list(context.state)"),
         ),
         (
+            flower(extra=ENGINE, steps="engine = PrivacyEngine(); fit(model, engine)"),
+            flower(extra=f"{ENGINE}\nfrom leakward.live import counted",
+                   steps="engine = PrivacyEngine(); block = counted(site, engine); fit(model, engine)"),
+        ),
+        (
             flower(steps="fit(model)", extra="from training import fit",
                    training=f"{ENGINE}\ndef fit(model):\n    {MADE}"),
             flower(extra="from training import fit", training=f"{ENGINE}\ndef fit(model):\n    {MADE}"),
@@ -126,7 +131,7 @@ PAIRS = {
     "mods-are-opt-in": [(flower("", LOCAL_DP), flower())],
 }  # fmt: skip
 CASES = [pytest.param(rule, *pair, id=f"{rule}-{n}") for rule, pairs in PAIRS.items() for n, pair in enumerate(pairs)]
-REMARKS = {"epsilon-per-round-3", "epsilon-per-round-4", "mods-are-opt-in-0"}
+REMARKS = {"epsilon-per-round-4", "epsilon-per-round-5", "mods-are-opt-in-0"}
 
 
 @pytest.mark.parametrize(("rule", "trap", "cure"), CASES)

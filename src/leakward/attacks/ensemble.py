@@ -41,6 +41,7 @@ from leakward.attacks.searching.likelihood import Judge
 from leakward.attacks.solvers import Progress, Status, span
 from leakward.attacks.spear import SPEAR
 from leakward.fields import check, whole
+from leakward.pace import measuring
 from leakward.threat import Observation
 from leakward.types import generator
 
@@ -101,7 +102,8 @@ class Ensemble(Attack):
             part = span(progress, place / (len(members) + 1), (place + 1) / (len(members) + 1))
             for victim, one in enumerate(member.recover(observations, generator(seed), part)):
                 likeliest.consider(victim, replace(one, member=name))
-        coarse = likeliest.open(besides=_PRIOR) if refiner.can_attack(observations[0]) else {}
+        besides = "" if measuring() else _PRIOR  # a measurement meets all that may come, whoever wins in it
+        coarse = likeliest.open(besides) if refiner.can_attack(observations[0]) else {}
         if coarse:
             part = span(progress, len(members) / (len(members) + 1), 1.0)
             seen = [observations[victim] for victim in coarse]

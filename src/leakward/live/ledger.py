@@ -144,6 +144,16 @@ def composed(entries: Iterable[Entry], delta: float) -> float | None:
     return sum(known, 0.0) if len(known) == len(groups) else None
 
 
+def merged(steps: Iterable[Steps]) -> list[Steps]:
+    """Return steps with equal neighbours as one, as accountants keep them."""
+    found: list[Steps] = []
+    for noise, rate, count in steps:
+        if found and found[-1][:2] == (noise, rate):
+            count += found.pop()[2]
+        found.append((noise, rate, count))
+    return found
+
+
 def _of_defense(table: Mapping[str, Any], messages: int, delta: float) -> float | None:
     found = read_parts("defenses", [table], "ledger", [])
     guarantee = found[0].guarantee(1.0, messages, delta) if found else None
@@ -154,7 +164,7 @@ def _of_steps(steps: Sequence[Steps], delta: float) -> float:
     from opacus.accountants import RDPAccountant  # takes seconds to import
 
     accountant = RDPAccountant()
-    accountant.history = [*steps]
+    accountant.history = merged(steps)
     return float(accountant.get_epsilon(delta))
 
 

@@ -41,14 +41,14 @@ def watched(
         number: Of the round, for the ledger.
 
     Raises:
-        WithheldError: If the update must not leave; the weights are then those from before the block.
+        WithheldError: If the update must not leave. Whatever is raised, the weights are then those from before.
     """
     before = _copied(model)
     site.start()
     site.keep(batch)
-    with nullcontext() if engine is None else counted(site, engine):
-        yield
     try:
+        with nullcontext() if engine is None else counted(site, engine):
+            yield
         site.release(before, _copied(model), NoDefense() if defense is None else defense, number)
     except BaseException:
         model.load_state_dict(before)

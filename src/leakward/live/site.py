@@ -58,7 +58,9 @@ class LiveSite:
         """Leave the batch of the round that is being trained on."""
         keep_private_batch(self.private, batch)
 
-    def release(self, before: Tensors, after: Tensors, defense: Defense, number: int = 0) -> None:
+    def release(
+        self, before: Tensors, after: Tensors, defense: Defense, number: int = 0, *, begun: bool = True
+    ) -> None:
         """Record what is about to leave, judge it, and enter it; return if it may leave.
 
         Args:
@@ -66,13 +68,14 @@ class LiveSite:
             after: What is about to leave, defended.
             defense: By which; the server is taken to know it.
             number: Of the round, for the ledger.
+            begun: Whether ``start`` began this round, so that steps which were counted are its own.
 
         Raises:
             WithheldError: If it must not leave, for whatever reason; the ledger and the site's log have the reason.
         """
         entry = Entry(self.client, number, False, "", 0, plain_part("defenses", defense))
         try:
-            entry = replace(entry, steps=take_steps(self.private))
+            entry = replace(entry, steps=take_steps(self.private, begun))
             entry = self._entered(self._judged(entry, before, after, defense))
         except LeakwardError as error:
             entry = self._failed(entry, str(error))

@@ -6,7 +6,7 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 
 from leakward.errors import LeakwardError
-from leakward.integrations.nvflare.payload import blocking, tensors
+from leakward.integrations.nvflare.payload import BEGUN, blocking, tensors
 from leakward.integrations.nvflare.sites import site_of_task
 from leakward.live.recording import of_network
 from leakward.models import build_task
@@ -17,7 +17,8 @@ class ModelCheckFilter(Filter):
     """Refuse a task whose model is not of the network that the site's file names, or looks tampered with.
 
     It looks for what ``leakward doctor`` looks for in a model; a server that knows this can stay below, so that passing
-    is no proof of honesty. With the model a round begins: images of one that was never finished are forgotten.
+    is no proof of honesty. With the model a round begins: images and steps of one that was never
+    finished are forgotten.
 
     Args:
         site: Path of the site's file.
@@ -46,6 +47,7 @@ class ModelCheckFilter(Filter):
             raise LeakwardError(f"expected a task with weights or none, got {dxo.data_kind}; the check knows no other")
         client = site_of_task(self.site, fl_ctx)
         client.start()
+        fl_ctx.set_prop(BEGUN, True, private=True, sticky=False)
         task = build_task(client.settings.task)
         found = findings(task, of_network(task, tensors(dxo), "the model that came"))
         if found:

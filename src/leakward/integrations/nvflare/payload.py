@@ -19,6 +19,8 @@ KINDS: list[str] = [DataKind.WEIGHTS, DataKind.WEIGHT_DIFF]
 BLOCKED = "leakward: the site sends nothing; its log says why"
 SENT_MODEL = "leakward.sent_model"
 """Where the context of a task holds the weights that the server sent."""
+BEGUN = "leakward.begun"
+"""Where it says that ``ModelCheckFilter`` began the round, so that nothing lies there of another."""
 APPLIED = "leakward.applied"
 """Where it holds the defences that were applied to the result."""
 

@@ -14,7 +14,7 @@ from leakward.errors import DefenseError, LeakwardError
 from leakward.federated import Chain, Defense, NoDefense
 from leakward.federated.chain import parts_of
 from leakward.integrations.message_level import unhonoured
-from leakward.integrations.nvflare.payload import APPLIED, blocking, sent_model, tensors, weights_of
+from leakward.integrations.nvflare.payload import APPLIED, BEGUN, blocking, sent_model, tensors, weights_of
 from leakward.integrations.nvflare.sites import site_of_task
 from leakward.parts import read_parts
 from leakward.types import Tensors
@@ -48,7 +48,8 @@ class SiteFilter(Filter):
                 return make_reply(code)
             before = sent_model(fl_ctx)
             after = _after(weights_of(shareable), before)
-            client.release(before, after, self._defense(fl_ctx), _round(shareable))
+            begun = bool(fl_ctx.get_prop(BEGUN))
+            client.release(before, after, self._defense(fl_ctx), _round(shareable), begun=begun)
         return shareable
 
     def _defense(self, fl_ctx: FLContext) -> Defense:

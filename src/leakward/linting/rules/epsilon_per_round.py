@@ -15,6 +15,8 @@ from leakward.linting.values import is_of, last, number
 ENGINE = "PrivacyEngine"
 RESTORES, HISTORY = ("accountant.load_state_dict", "load_checkpoint"), "history"
 """Methods, and the field of an accountant, by which an engine goes on with the account of earlier rounds."""
+OURS = ("counted", "watched")
+"""Of ``leakward.live``, which do that."""
 ROUNDS = "num-server-rounds"
 """The setting of Flower's templates."""
 
@@ -40,7 +42,7 @@ def _engines(sources: tuple[Source, ...], rounds: Iterable[Code]) -> Iterator[Fo
 
 def _restores(source: Source) -> bool:
     """Return whether a file gives an engine the account of earlier rounds."""
-    called = any(made.name.endswith(RESTORES) for made in source.calls)
+    called = any(made.name.endswith(RESTORES) or made.of("leakward", *OURS) for made in source.calls)
     return called or any(node.attr == HISTORY and isinstance(node.ctx, ast.Store) for node in source.all(ast.Attribute))
 
 
@@ -62,7 +64,7 @@ EPSILON_PER_ROUND = Rule(
     "What each round reveals adds up. An account that begins anew in every round, or that nobody keeps, says how much "
     "one round reveals, which can be a small part.",
     "Keep one account for all rounds: in Flower, put engine.accountant.state_dict() into context.state and load it in "
-    "the next round; in FLARE, make the engine before the loop; give a fixed-clipping strategy its accountant. Of "
-    "LocalDpMod, state the number of rounds times epsilon.",
+    "the next round; in FLARE, make the engine before the loop; or train within counted of leakward.live. Give a "
+    "fixed-clipping strategy its accountant. Of LocalDpMod, state the number of rounds times epsilon.",
     check,
 )
