@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from leakward import registry
-from leakward.attacks import Ensemble, InvertingGradients, Reconstruction, Status
+from leakward.attacks import Ensemble, GaussianPrior, InvertingGradients, Reconstruction, Status
 from leakward.attacks.searching.likelihood import Judge
 from leakward.data import load_data
 from leakward.defenses import GaussianNoise
@@ -59,6 +59,14 @@ def test_what_another_member_than_the_gaussian_found_is_refined_by_it(victims, m
     assert [one.evaluations for one in alone] == [20, 20]
     assert [one.member for one in knowing] == ["inverting-gradients, refined"] * 2
     assert [one.evaluations for one in knowing] == [40, 40]
+
+
+def test_the_search_starts_once_more_even_where_it_has_won(victims, monkeypatch):
+    members = {"gaussian-prior": GaussianPrior(20), "inverting-gradients": InvertingGradients(1)}
+    monkeypatch.setattr(Ensemble, "members", lambda _: members)
+    for one in Ensemble(20).recover(victims(2, "lenet", channels=4, threat=PUBLIC), generator(0)):
+        assert one.member != "inverting-gradients"
+        assert one.evaluations == 20 + 1 + 20
 
 
 @pytest.mark.parametrize("defense", [None, GaussianNoise(std=0.001)], ids=["undefended", "noise"])

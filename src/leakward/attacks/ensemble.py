@@ -14,14 +14,15 @@ less. N counts the entries of the message, or the pixels where these are fewer: 
 what a search leaves unexplained has no more freedom than that. The truth is never looked at.
 
 Members that compute their answer come first: where one explains the messages to single precision, the search is over.
-Last, where another member than gaussian_prior.py found the likeliest answer, that search starts once more from it: a
-trained network sees what an image is like and misses detail, which the search adds.
+Last, the search of gaussian_prior.py starts once more, from the likeliest answer of all other members, and in smaller
+steps: a trained network sees what an image is like and misses detail, which the search adds.
 R-GAP is none of them, for what its least squares cost.
 
 What differs from AutoAttack: it keeps whatever fools the network, which anyone can check. Here nobody can but the
 client, so members are compared by likelihood, which may err under noise.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -41,7 +42,6 @@ from leakward.attacks.searching.likelihood import Judge
 from leakward.attacks.solvers import Progress, Status, span
 from leakward.attacks.spear import SPEAR
 from leakward.fields import check, whole
-from leakward.pace import measuring
 from leakward.threat import Observation
 from leakward.types import generator
 
@@ -102,25 +102,25 @@ class Ensemble(Attack):
             part = span(progress, place / (len(members) + 1), (place + 1) / (len(members) + 1))
             for victim, one in enumerate(member.recover(observations, generator(seed), part)):
                 likeliest.consider(victim, replace(one, member=name))
-        besides = "" if measuring() else _PRIOR  # a measurement meets all that may come, whoever wins in it
-        coarse = likeliest.open(besides) if refiner.can_attack(observations[0]) else {}
-        if coarse:
+        others = {**likeliest.others}
+        if others and refiner.can_attack(observations[0]) and not likeliest.settled:
             part = span(progress, len(members) / (len(members) + 1), 1.0)
-            seen = [observations[victim] for victim in coarse]
-            refined = refiner.refine(seen, list(coarse.values()), generator(refining), part)
-            for (victim, one), finer in zip(coarse.items(), refined, strict=True):
+            seen = [observations[victim] for victim in others]
+            refined = refiner.refine(seen, [*others.values()], generator(refining), part)
+            for (victim, one), finer in zip(others.items(), refined, strict=True):
                 likeliest.consider(victim, replace(finer, member=f"{one.member}, refined"))
         progress(1.0)
         return [replace(one, evaluations=n) for one, n in zip(likeliest.answers, likeliest.evaluations, strict=True)]
 
 
 class _Likeliest:
-    """The likeliest answer to each observation so far."""
+    """The likeliest answer to each observation so far, and the likeliest of members other than the search to come."""
 
     def __init__(self, judge: Judge) -> None:
         count = len(judge.broken)
         self.judge = judge
-        self.answers = [Reconstruction(None, None, float("inf"), Status.NON_FINITE)] * count
+        self.answers = [Reconstruction(None, None, math.inf, Status.NON_FINITE)] * count
+        self.others: dict[int, Reconstruction] = {}
         self.evaluations = [0] * count
         self._ended = [*judge.broken]
 
@@ -129,17 +129,15 @@ class _Likeliest:
         """Whether there is nothing left to look for."""
         return all(self._ended)
 
-    def open(self, besides: str) -> dict[int, Reconstruction]:
-        """Return the answers, by victim, that leave something to explain and come from others than ``besides``."""
-        return {
-            victim: one
-            for victim, (one, ended) in enumerate(zip(self.answers, self._ended, strict=True))
-            if one.images is not None and not ended and one.member != besides
-        }
-
     def consider(self, victim: int, answer: Reconstruction) -> None:
         """Keep an answer if it is likelier than the one so far."""
         judged, explained = self.judge.judged(victim, answer)
-        self.answers[victim] = min(self.answers[victim], judged, key=lambda one: one.objective)
         self.evaluations[victim] += answer.evaluations
         self._ended[victim] |= explained
+        self.answers[victim] = min(self.answers[victim], judged, key=_objective)
+        if judged.member != _PRIOR and judged.objective < math.inf:
+            self.others[victim] = min(self.others.get(victim, judged), judged, key=_objective)
+
+
+def _objective(answer: Reconstruction) -> float:
+    return answer.objective
