@@ -51,6 +51,23 @@ def reference(shared: Path) -> Reference:
 
 
 @pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> list[list[Any]]:
+    """Train the federations of audits in this process; the jobs that were asked for, one list for each start."""
+    monkeypatch.syspath_prepend(Path(__file__).parent / "training")
+    tiny_job = pytest.importorskip("tiny_job", reason="needs leakward[flower]", exc_type=ImportError)
+    started: list[list[Any]] = []
+
+    def train(jobs: list[Any], done: Callable[[int, Any], None], progress: Callable[[int, str, float], None]) -> None:
+        started.append(jobs)
+        for place, result in enumerate(tiny_job.run(*jobs)):
+            progress(place, "training", 0.5)
+            done(place, result)
+
+    monkeypatch.setattr("leakward.auditing.trainings.train_jobs", train)
+    return started
+
+
+@pytest.fixture
 def leakward(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """Run the command line in this process; return exit code, stdout and stderr."""
     from leakward import cli

@@ -1,8 +1,6 @@
 """Updates sent after some training: the weights are those that the training had then."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -16,8 +14,6 @@ from leakward.auditing.trainings import federated_jobs
 from leakward.auditing.utility import train
 from leakward.errors import PlanError
 from leakward.federated import NoDefense
-
-sys.path.append(str(Path(__file__).parents[1] / "training"))  # where the federation in this process is
 
 ONE = [{"name": "analytic-linear"}]
 FEDERATION = {
@@ -62,16 +58,9 @@ def test_at_one_site_they_are_those_after_so_many_epochs(data, tmp_path, seen):
     assert cells["id"].is_unique
 
 
-def test_in_a_federation_they_are_those_of_one_that_ends_there(data, tmp_path, seen, monkeypatch):
-    tiny_job = pytest.importorskip("tiny_job", reason="needs leakward[flower]", exc_type=ImportError)
-    started = []
+def test_in_a_federation_they_are_those_of_one_that_ends_there(data, tmp_path, seen, engine):
+    import tiny_job
 
-    def train_here(jobs, done, progress):
-        started.extend(jobs)
-        for place, result in enumerate(tiny_job.run(*jobs)):
-            done(place, result)
-
-    monkeypatch.setattr("leakward.auditing.trainings.train_jobs", train_here)
     tables = tiny_site.plan(data, attack=ONE, audit={"after_rounds": [1, 3]}, **FEDERATION)
     audit(tables, tmp_path)
     plan = make_plan(tables)
@@ -79,11 +68,11 @@ def test_in_a_federation_they_are_those_of_one_that_ends_there(data, tmp_path, s
         for rounds in (1, 3):
             [short] = tiny_job.run(replace(job, federation=replace(job.federation, rounds=rounds), kept=()))
             equal(seen[type(job.defense).__name__, rounds], short.state)
-    assert len(started) == 2
+    assert sum(map(len, engine)) == 2
     audit(tables | {"audit": {**tables["audit"], "after_rounds": [3]}}, tmp_path)
-    assert len(started) == 2, "what is there is not trained again"
+    assert sum(map(len, engine)) == 2, "what is there is not trained again"
     audit(tables | {"audit": {**tables["audit"], "after_rounds": [2]}}, tmp_path)
-    assert len(started) == 4, "weights that were not kept have to be made"
+    assert sum(map(len, engine)) == 4, "weights that were not kept have to be made"
     assert len(list(tmp_path.glob("parts/*/state-2.safetensors"))) == 2
 
 
@@ -119,27 +108,21 @@ def test_the_client_goes_on_with_what_it_has_kept(data, tmp_path, helped):
     assert len(scores)
 
 
-def test_in_a_federation_too(data, tmp_path, helped, monkeypatch):
-    tiny_job = pytest.importorskip("tiny_job", reason="needs leakward[flower]", exc_type=ImportError)
+def test_in_a_federation_too(data, tmp_path, helped, engine):
+    import tiny_job
+
     from leakward.training import helpers
 
-    jobs = []
-
-    def train_here(asked, done, progress):
-        jobs.extend(asked)
-        for place, result in enumerate(tiny_job.run(*asked)):
-            done(place, result)
-
-    monkeypatch.setattr("leakward.auditing.trainings.train_jobs", train_here)
     federation = FEDERATION | {"data": {"clients": 2, "shares": [8, 16]}, "defense": [MEMORY]}
     tables = tiny_site.plan(data, attack=ONE, audit={"after_rounds": [1, 3], "client": 1, "victims": 2}, **federation)
     audit(tables, tmp_path / "run")
-    assert [bool(job.helpers) for job in jobs] == [False, True]
-    tiny_job.run(replace(jobs[1], helpers=str(tmp_path)))
+    bare, with_helpers = (job for jobs in engine for job in jobs)
+    assert (bool(bare.helpers), bool(with_helpers.helpers)) == (False, True)
+    tiny_job.run(replace(with_helpers, helpers=str(tmp_path)))
     for rounds in (1, 3):
         equal(helped[rounds], helpers.read(tmp_path, rounds, 1))
     audit(tables, tmp_path / "run")
-    assert len(jobs) == 2, "they are part of the training"
+    assert sum(map(len, engine)) == 2, "they are part of the training"
     assert not list((tmp_path / "run" / "parts").glob(".part-*"))
 
 

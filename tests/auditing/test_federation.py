@@ -1,8 +1,6 @@
 """A federation's run folder; the engine is replaced by the same apps in this process."""
 
 import json
-import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -14,24 +12,6 @@ from leakward.errors import DataError, DefenseError, PlanError
 from leakward.training import sites
 
 pytest.importorskip("flwr", reason="needs leakward[flower]")
-sys.path.append(str(Path(__file__).parents[1] / "training"))  # where the federation in this process is
-
-
-@pytest.fixture
-def engine(monkeypatch):
-    """The jobs that the engine was started for, one list for each start."""
-    import tiny_job
-
-    started = []
-
-    def train(jobs, done, progress):
-        started.append(jobs)
-        for place, result in enumerate(tiny_job.run(*jobs)):
-            progress(place, "training", 0.5)
-            done(place, result)
-
-    monkeypatch.setattr("leakward.auditing.trainings.train_jobs", train)
-    return started
 
 
 def plan(data, **tables):

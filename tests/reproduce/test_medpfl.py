@@ -5,7 +5,6 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 from skimage.metrics import structural_similarity
 
 from leakward.auditing import make_plan
@@ -21,16 +20,9 @@ RNG = np.random.default_rng(0)
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A folder with two classes of noise for every set of the paper."""
-    for name in SETS:
-        for split, label in ((s, k) for s in ("train", "test") for k in "ab"):
-            place = tmp_path / "data" / name / split / label
-            place.mkdir(parents=True)
-            for i in range(16 if split == "train" else 4):
-                Image.fromarray(RNG.integers(0, 256, (32, 32), dtype=np.uint8)).save(place / f"{i}.png")
-    monkeypatch.setenv("LEAKWARD_DATA", str(tmp_path / "data"))
-    return tmp_path
+def folder(image_folders):
+    """Every set of the paper."""
+    return image_folders(SETS, images=16, side=32)
 
 
 @pytest.mark.parametrize("scale", SIZES)

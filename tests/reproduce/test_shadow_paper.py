@@ -1,14 +1,11 @@
 """The shadow paper's plans, the path from them to the page on a size far below ``quick``, and its claims."""
 
 import re
-import sys
 from itertools import product
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from leakward.auditing import make_plan
 from leakward.errors import DataError
@@ -18,28 +15,19 @@ from leakward.reproduce import shadow_plan as module
 from leakward.reproduce.results import Results, load_results
 from leakward.reproduce.shadow_plan import BATCHES, SETS, SIZES, Attacked, Size, short
 
-sys.path.append(str(Path(__file__).parents[1] / "training"))  # where the federation in this process is
-
 PAPER = PAPERS["shadow"]
 SOME = (Attacked(3, 1, (0, 4), ("matching",)), Attacked(7, 2, (4,), ("gaussian",)))
 TINY = Size(
     False, module.NETWORK, (2, 2, 2, 4, 2, 2, 2, 4, 1), 16, 4, 0.05, SOME, 2, 1, 1, 1, 0,
     {"iterations": 1, "latent_steps": 1, "channels": 2, "latent": 4},
 )  # fmt: skip
-RNG = np.random.default_rng(0)
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A folder with two classes of noise for every set, as stand-in and as the paper's own."""
-    for name in [name for images in SETS.values() for name in (images.stand_in, images.own)]:
-        for split, kind in product(("train", "test"), "ab"):
-            place = tmp_path / "data" / name / split / kind
-            place.mkdir(parents=True)
-            for i in range(20 if split == "train" else 4):
-                Image.fromarray(RNG.integers(0, 256, (16, 16), dtype=np.uint8)).save(place / f"{i}.png")
-    monkeypatch.setenv("LEAKWARD_DATA", str(tmp_path / "data"))
-    return tmp_path
+def folder(image_folders):
+    """Every set, as stand-in and as the paper's own."""
+    names = [name for images in SETS.values() for name in (images.stand_in, images.own)]
+    return image_folders(names, images=20, side=16)
 
 
 @pytest.mark.parametrize("scale", SIZES)
@@ -79,24 +67,14 @@ def test_without_a_folder_of_data_it_says_which_are_needed(monkeypatch):
         PAPER.parts("cpu")
 
 
-def test_the_path_from_plans_to_page(folder, monkeypatch):
-    tiny_job = pytest.importorskip("tiny_job", reason="needs leakward[flower]", exc_type=ImportError)
-    started = []
-
-    def train_here(jobs, done, progress):
-        del progress
-        started.extend(jobs)
-        for place, result in enumerate(tiny_job.run(*jobs)):
-            done(place, result)
-
-    monkeypatch.setattr("leakward.auditing.trainings.train_jobs", train_here)
+def test_the_path_from_plans_to_page(folder, engine, monkeypatch):
     monkeypatch.setitem(SIZES, "quick", TINY)
     monkeypatch.setattr("leakward.reproduce.shadow.SETS", {"chest": SETS["chest"]})
     monkeypatch.setattr("leakward.reproduce.shadow_claims.SETS", {"chest": SETS["chest"]})
     monkeypatch.setattr("leakward.reproduce.shadow_sections.SETS", {"chest": SETS["chest"]})
     page = reproduce(PAPER, "quick", folder / "out", folder / "pages")
     text = page.read_text()
-    assert [type(job.defense).__name__ for job in started] == [
+    assert [type(job.defense).__name__ for jobs in engine for job in jobs] == [
         "NoDefense", "ShadowDefense", "ShadowDefense", "RandomPixelNoise",
     ], "once for both parts"  # fmt: skip
     for title in ("Differences to no defence", "Accuracy", "Chest X-ray, batch 1", "All measures on chest X-ray"):
