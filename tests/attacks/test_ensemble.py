@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from leakward import registry
-from leakward.attacks import Ensemble, GaussianPrior, InvertingGradients, Reconstruction, Status
+from leakward.attacks import Ensemble, InvertingGradients, LearningToInvert, Reconstruction, Status
 from leakward.attacks.searching.likelihood import Judge
 from leakward.data import load_data
 from leakward.defenses import GaussianNoise
@@ -48,25 +48,17 @@ def test_no_member_is_likelier_than_what_is_kept(victims):
                 assert torch.equal(one.images, kept[i].images)
 
 
-def test_what_another_member_than_the_gaussian_found_is_refined_by_it(victims, monkeypatch):
-    members = {"inverting-gradients": InvertingGradients(20)}
+def test_what_a_trained_network_answers_is_refined(victims, monkeypatch):
+    members = {"learning-to-invert": LearningToInvert(20, simulated=32)}
     monkeypatch.setattr(Ensemble, "members", lambda _: members)
-    alone, knowing = (
-        Ensemble(20).recover(victims(2, "lenet", channels=4, threat=threat), generator(0))
-        for threat in (ThreatModel(), PUBLIC)
-    )
-    assert [one.member for one in alone] == ["inverting-gradients"] * 2
-    assert [one.evaluations for one in alone] == [20, 20]
-    assert [one.member for one in knowing] == ["inverting-gradients, refined"] * 2
-    assert [one.evaluations for one in knowing] == [40, 40]
-
-
-def test_the_search_starts_once_more_even_where_it_has_won(victims, monkeypatch):
-    members = {"gaussian-prior": GaussianPrior(20), "inverting-gradients": InvertingGradients(1)}
-    monkeypatch.setattr(Ensemble, "members", lambda _: members)
-    for one in Ensemble(20).recover(victims(2, "lenet", channels=4, threat=PUBLIC), generator(0)):
-        assert one.member != "inverting-gradients"
-        assert one.evaluations == 20 + 1 + 20
+    observed = victims(2, "lenet", channels=4, threat=PUBLIC)
+    for one in Ensemble(20).recover(observed, generator(0)):
+        assert one.member == "learning-to-invert, refined"
+        assert one.evaluations == 32 + 20
+    monkeypatch.setattr(Ensemble, "members", lambda _: {"inverting-gradients": InvertingGradients(20)})
+    for one in Ensemble(20).recover(observed, generator(0)):
+        assert one.member == "inverting-gradients"
+        assert one.evaluations == 20
 
 
 @pytest.mark.parametrize("defense", [None, GaussianNoise(std=0.001)], ids=["undefended", "noise"])

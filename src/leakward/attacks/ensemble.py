@@ -14,8 +14,8 @@ less. N counts the entries of the message, or the pixels where these are fewer: 
 what a search leaves unexplained has no more freedom than that. The truth is never looked at.
 
 Members that compute their answer come first: where one explains the messages to single precision, the search is over.
-Last, the search of gaussian_prior.py starts once more, from the likeliest answer of all other members, and in smaller
-steps: a trained network sees what an image is like and misses detail, which the search adds.
+Last, the search of gaussian_prior.py starts once more, from the answers of learning_to_invert.py, and in smaller steps:
+a trained network sees what an image is like and misses detail, which the search adds.
 R-GAP is none of them, for what its least squares cost.
 
 What differs from AutoAttack: it keeps whatever fools the network, which anyone can check. Here nobody can but the
@@ -50,7 +50,8 @@ SIMULATED, PER_STEP = 2048, 16
 
 CLOSE = 0.03
 """Learning rate of the search that starts at an answer: smaller than that of one which starts at the mean image."""
-_PRIOR = "gaussian-prior"
+LEARNED = "learning-to-invert"
+"""The member whose answers are refined."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +76,14 @@ class Ensemble(Attack):
         return {
             "analytic-linear": AnalyticLinear(),
             "spear": SPEAR(),
-            _PRIOR: GaussianPrior(steps),
+            "gaussian-prior": GaussianPrior(steps),
             "idlg": IDLG(steps),
             "inverting-gradients": InvertingGradients(steps),
             "inverting-gradients(total_variation=0.01)": InvertingGradients(steps, total_variation=1e-2),
             "gradinversion": GradInversion(steps),
             "fl-gradient-inversion": FLGradientInversion(steps),
             "fedavg-inversion": FedAvgInversion(steps),
-            "learning-to-invert": LearningToInvert(steps, simulated=min(SIMULATED, PER_STEP * steps)),
+            LEARNED: LearningToInvert(steps, simulated=min(SIMULATED, PER_STEP * steps)),
         }
 
     def applies(self, observation: Observation) -> bool:
@@ -96,31 +97,32 @@ class Ensemble(Attack):
         members, refiner = self.members(), GaussianPrior(self.iterations, CLOSE)
         *seeds, judging, refining = torch.randint(2**62, (len(members) + 2,), generator=rng).tolist()
         likeliest = _Likeliest(Judge.of(observations, generator(judging)))
+        answers: dict[str, list[Reconstruction]] = {}
         for place, ((name, member), seed) in enumerate(zip(members.items(), seeds, strict=True)):
             if likeliest.settled:
                 break
             part = span(progress, place / (len(members) + 1), (place + 1) / (len(members) + 1))
-            for victim, one in enumerate(member.recover(observations, generator(seed), part)):
+            answers[name] = member.recover(observations, generator(seed), part)
+            for victim, one in enumerate(answers[name]):
                 likeliest.consider(victim, replace(one, member=name))
-        others = {**likeliest.others}
-        if others and refiner.can_attack(observations[0]) and not likeliest.settled:
+        rough = {victim: one for victim, one in enumerate(answers.get(LEARNED, [])) if one.images is not None}
+        if rough and refiner.can_attack(observations[0]) and not likeliest.settled:
             part = span(progress, len(members) / (len(members) + 1), 1.0)
-            seen = [observations[victim] for victim in others]
-            refined = refiner.refine(seen, [*others.values()], generator(refining), part)
-            for (victim, one), finer in zip(others.items(), refined, strict=True):
-                likeliest.consider(victim, replace(finer, member=f"{one.member}, refined"))
+            seen = [observations[victim] for victim in rough]
+            refined = refiner.refine(seen, [*rough.values()], generator(refining), part)
+            for victim, one in zip(rough, refined, strict=True):
+                likeliest.consider(victim, replace(one, member=f"{LEARNED}, refined"))
         progress(1.0)
         return [replace(one, evaluations=n) for one, n in zip(likeliest.answers, likeliest.evaluations, strict=True)]
 
 
 class _Likeliest:
-    """The likeliest answer to each observation so far, and the likeliest of members other than the search to come."""
+    """The likeliest answer to each observation so far."""
 
     def __init__(self, judge: Judge) -> None:
         count = len(judge.broken)
         self.judge = judge
         self.answers = [Reconstruction(None, None, math.inf, Status.NON_FINITE)] * count
-        self.others: dict[int, Reconstruction] = {}
         self.evaluations = [0] * count
         self._ended = [*judge.broken]
 
@@ -132,12 +134,6 @@ class _Likeliest:
     def consider(self, victim: int, answer: Reconstruction) -> None:
         """Keep an answer if it is likelier than the one so far."""
         judged, explained = self.judge.judged(victim, answer)
+        self.answers[victim] = min(self.answers[victim], judged, key=lambda one: one.objective)
         self.evaluations[victim] += answer.evaluations
         self._ended[victim] |= explained
-        self.answers[victim] = min(self.answers[victim], judged, key=_objective)
-        if judged.member != _PRIOR and judged.objective < math.inf:
-            self.others[victim] = min(self.others.get(victim, judged), judged, key=_objective)
-
-
-def _objective(answer: Reconstruction) -> float:
-    return answer.objective
