@@ -186,7 +186,7 @@ def test_more_restarts_never_end_with_a_larger_objective(name, seen):
     found = short(name, restarts=3).recover(observed, generator(0))[0]
     starts = short(name).recover(observed, generator(0))[0]
     assert found.evaluations == 3 * starts.evaluations
-    assert found.objective <= starts.objective
+    assert found.objective <= starts.objective + 1e-6 * abs(starts.objective)  # side by side, sums round otherwise
 
 
 @pytest.mark.parametrize("name", NAMES)
