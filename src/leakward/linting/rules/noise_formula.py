@@ -11,24 +11,19 @@ import math
 from collections.abc import Iterator
 
 from leakward.linting.finding import Found, Rule, Subject
-from leakward.linting.flower import FlowerApp
-from leakward.linting.rules.parts import LOCAL_DP
-from leakward.linting.values import finite, number
+from leakward.linting.rules.parts import local_dp
+from leakward.linting.values import finite
 
 
 def check(subject: Subject) -> Iterator[Found]:
     """Find an epsilon for which the noise is too small."""
-    if not isinstance(subject, FlowerApp):
-        return
-    for made in subject.calls():
-        if not made.of("flwr", LOCAL_DP):
+    for mod in local_dp(subject):
+        epsilon, delta, deviation = mod.epsilon, mod.delta, mod.deviation
+        if epsilon is None or delta is None or deviation is None or not finite(epsilon):
             continue
-        epsilon, delta = number(made.setting("epsilon", 2)), number(made.setting("delta", 3))
-        if epsilon is None or delta is None or not finite(epsilon, delta) or not (epsilon > 0 and 0 < delta < 1):
-            continue
-        kept = least_delta(epsilon, math.sqrt(2 * math.log(1.25 / delta)) / epsilon)
+        kept = least_delta(epsilon, deviation)
         if kept > delta:
-            yield Found("problem", made.place, f"epsilon {epsilon:g} with delta {delta:g}: the noise keeps {kept:.2g}")
+            yield Found("problem", mod.place, f"epsilon {epsilon:g} with delta {delta:g}: the noise keeps {kept:.2g}")
 
 
 def least_delta(epsilon: float, deviation: float) -> float:

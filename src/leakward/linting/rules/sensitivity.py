@@ -1,31 +1,22 @@
 """The noise of Flower's LocalDpMod, which follows a sensitivity of its own and not the bound of its clipping."""
 
-import math
 from collections.abc import Iterator
 
 from leakward.linting.finding import Found, Rule, Subject
-from leakward.linting.flower import FlowerApp
-from leakward.linting.rules.parts import LOCAL_DP
-from leakward.linting.values import finite, number
-
-FIELDS = ("clipping_norm", "sensitivity", "epsilon", "delta")
+from leakward.linting.rules.parts import local_dp
+from leakward.linting.values import finite
 
 
 def check(subject: Subject) -> Iterator[Found]:
     """Find sensitivities below the bound."""
-    if not isinstance(subject, FlowerApp):
-        return
-    for made in subject.calls():
-        if not made.of("flwr", LOCAL_DP):
-            continue
-        norm, sensitivity, epsilon, delta = (number(made.setting(name, at)) for at, name in enumerate(FIELDS))
+    for mod in local_dp(subject):
+        norm, sensitivity, factor = mod.norm, mod.sensitivity, mod.deviation
         if norm is None or sensitivity is None or not finite(norm, sensitivity) or not 0 < sensitivity < norm:
             continue
         words = f"sensitivity {sensitivity:g} with clipping_norm {norm:g}"
-        if epsilon is not None and delta is not None and epsilon > 0 and 0 < delta < 1:
-            factor = math.sqrt(2 * math.log(1.25 / delta)) / epsilon
+        if factor is not None:
             words += f": the noise has deviation {sensitivity * factor:.2g} and would have {norm * factor:.2g}"
-        yield Found("problem", made.place, words)
+        yield Found("problem", mod.place, words)
 
 
 SENSITIVITY = Rule(
