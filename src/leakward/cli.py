@@ -192,7 +192,7 @@ def reproduce(
     size = cast(Scale, _one_of(scale, get_args(Scale), "--scale"))
     pages = folder / f"{paper}-{scale}" if pages is None else pages
     if page_only:
-        page = write_page(PAPERS[chosen], size, pages)
+        page = write_page(PAPERS[chosen], pages)
     else:
         with _progress(f"stopped; the same command goes on from {folder}") as progress:
             page = run(PAPERS[chosen], size, folder, pages, device=device, progress=progress)

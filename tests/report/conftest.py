@@ -189,8 +189,13 @@ def _summary(cells: list[dict[str, Any]], scores: pd.DataFrame) -> dict[str, Any
 def _plan() -> dict[str, Any]:
     data = {"name": "phantom", "licence": "CC0-1.0", "citation": "The Leakward developers, procedural smear, 2025"}
     data |= {"classes": ["round", "lobed"], "shape": [3, 28, 28], "site_images": GALLERY, "public_images": 200}
-    facts = {"leakward": "0.1.0", "python": "3.13.5", "torch": "2.13.0", "platform": "Linux x86_64", "device": "cpu"}
-    facts |= {"data": data, "started": "2025-11-21T08:00:00+00:00", "finished": "2025-11-21T08:12:30+00:00"}
+    facts = {"leakward": "0.1.0", "python": "3.13.5", "torch": "2.13.0", "platform": "Linux x86_64", "cores": 2}
+    facts |= {
+        "device": "cpu",
+        "data": data,
+        "started": "2025-11-21T08:00:00+00:00",
+        "finished": "2025-11-21T08:12:30+00:00",
+    }
     plan = {
         "data": {"name": "phantom", "path": "/home/hospital/ward-7/doe_jane.npz"},
         "model": {"name": "convnet", "width": 16},

@@ -1,5 +1,6 @@
 """The path from the plans of a paper to its page, on a size far below ``quick``; and its claims, on made-up tables."""
 
+import os
 import re
 from itertools import product
 
@@ -65,12 +66,14 @@ def test_the_path_from_plans_to_page(tmp_path, monkeypatch):
     assert links
     assert all((page.parent / link).exists() for link in links)
     assert "none (" not in text
+    assert "--scale quick` with Leakward" in text
+    assert f"{os.cpu_count()} cores, device cpu" in text
     scores = load_results(page.parent / PAPER.name).scores
     cells = scores.groupby(["part", "defense", "knowledge", "after_rounds"], sort=False)["victim"].nunique()
     assert (cells == 8).all()
     assert len(cells) == 2 * (1 + 2 * 3)
     figures = {path: path.read_bytes() for path in (page.parent / PAPER.name).glob("*.svg")}
-    assert write_page(Tiny(tmp_path), "quick", page.parent).read_text() == text
+    assert write_page(Tiny(tmp_path), page.parent).read_text() == text
     assert {path: path.read_bytes() for path in figures} == figures
 
 

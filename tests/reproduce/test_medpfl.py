@@ -81,7 +81,7 @@ def test_the_path_from_plans_to_page(folder, monkeypatch):
     assert all((page.parent / link).exists() for link in re.findall(r"\]\(([^)]+)\)", text))
     for attack in RANGES:
         assert re.search(rf"\| brain MRI \| {attack}[^|]*\| \d", text)
-    assert write_page(PAPER, "quick", page.parent).read_text() == text
+    assert write_page(PAPER, page.parent).read_text() == text
 
 
 def made_up(undefended, noisy, ssim):

@@ -83,7 +83,7 @@ def test_the_path_from_plans_to_page(folder, engine, monkeypatch):
     assert "| none, none" not in text
     scores = load_results(page.parent / "shadow").scores
     assert {*module.MEASURES} == {*scores["metric"]}
-    assert write_page(PAPER, "quick", page.parent).read_text() == text
+    assert write_page(PAPER, page.parent).read_text() == text
 
 
 SHADOWS = {"published": "shadow-defense(rounds=20)", "intended": "shadow-defense(form=intended, rounds=20)"}

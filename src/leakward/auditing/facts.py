@@ -1,5 +1,6 @@
 """On what a run ran: for the report, and for whoever wants to repeat it."""
 
+import os
 import platform
 import sys
 from typing import Any
@@ -51,12 +52,13 @@ def facts(site: Site, started: str, finished: str | None) -> dict[str, Any]:
     }
 
 
-def software() -> dict[str, str]:
+def software() -> dict[str, Any]:
     """Return versions and machine."""
     return {
         "leakward": __version__,
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "platform": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
         "command": sys.argv[0].rsplit("/", 1)[-1],
     }

@@ -163,6 +163,7 @@ class Facts:
     python: str | None = None
     torch: str | None = None
     platform: str | None = None
+    cores: int | None = None
     device: str | None = None
     started: str | None = None
     finished: str | None = None

@@ -49,6 +49,12 @@ LEVELS = ("unaware", "aware")
 PAPERS = {"name": "inverting-gradients", "total_variation": 1e-6}
 STRONG = {"name": "gaussian-prior"}
 """Attacks: the paper's, and one that recovers something of small networks in few steps, with public images."""
+SHOWN = {
+    "identified": ("identified", "{:.0%}"),
+    "ssim": ("SSIM", "{:.2f}"),
+    "class_recovered": ("class read", "{:.0%}"),
+}
+"""Measures of leakage, their words and forms."""
 USEFUL = 0.05
 """Accuracy that a useful defence may cost."""
 
@@ -200,7 +206,7 @@ def _family(defense: str) -> str:
 def _psnr(results: Results, part: str) -> str:
     """Return the paper's PSNR beside ours, unaware and aware, before and after training."""
     times = results.times(part)
-    head = ["defence", *(f"{level}, after {t} epochs" for t, level in product(times, LEVELS))]
+    head = ["defence", *(f"{level}, epoch {t}" for t, level in product(times, LEVELS))]
     rows = [
         [
             defense,
@@ -217,14 +223,13 @@ def _psnr(results: Results, part: str) -> str:
 
 def _leakage(results: Results, part: str) -> str:
     last = results.times(part)[-1]
-    measures = {"identified": "{:.0%}", "ssim": "{:.2f}", "class_recovered": "{:.0%}"}
-    head = ["defence", *(f"{name}, {level}" for level in LEVELS for name in measures), "accuracy", "F1"]
+    head = ["defence", *(f"{words}, {level}" for level in LEVELS for words, _ in SHOWN.values()), "accuracy", "F1"]
     rows: list[list[str]] = []
     for defense in results.defenses(part):
         found = [
             markdown.interval(_found(results, name, part, defense, level, last), form)
             for level in LEVELS
-            for name, form in measures.items()
+            for name, (_, form) in SHOWN.items()
         ]
         utility = [results.accuracy(part, defense, name) for name in ("accuracy", "f1_macro")]
         rows.append([defense, *found, *("none" if value is None else f"{value:.3f}" for value in utility)])

@@ -225,7 +225,7 @@ def _attack(results: Results, published: Any, part: str, attack: str, time: int)
     theirs: list[float] = published[own]["value"].tolist()
     numbers = [value for value in theirs if value == value]
     return [
-        f"{attack}, after {time} epochs" if len(results.times(part)) > 1 else attack,
+        f"{attack}, epoch {time}" if len(results.times(part)) > 1 else attack,
         markdown.interval(_success(results, **where), "{:.0%}"),
         *(markdown.interval(results.measure(name, **where), form) for name, form in measures.items()),
         f"{sum(value >= RECOVERED for value in theirs) / len(theirs):.0%}" if theirs else "none",
@@ -263,7 +263,7 @@ def _progress(results: Results) -> str:
 
     rows = [[words, *(entry(name, time) for time in times)] for name, words in SETS.items()]
     about = "SSIM of what CPL recovers from the LeNet of four convolutions, by the epochs of training before."
-    return f"{about}\n\n{markdown.table(['images', *(f'after {t} epochs' for t in times)], rows)}"
+    return f"{about}\n\n{markdown.table(['images', *(f'epoch {t}' for t in times)], rows)}"
 
 
 def _all_recover(results: Results) -> Claim:

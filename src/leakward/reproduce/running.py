@@ -1,14 +1,11 @@
 """``reproduce``: run the plans of a paper, keep what they found, and write the page."""
 
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from leakward import __version__
 from leakward.auditing import audit, make_plan
-from leakward.auditing.facts import software
 from leakward.report import markdown
+from leakward.reproduce.made import Made, load_made, look
 from leakward.reproduce.paper import Claim, Paper, Scale
 from leakward.reproduce.results import collect, load_results
 
@@ -46,32 +43,36 @@ def reproduce(
         audit(plan, runs[name], trainings=trainings, device=device, progress=tell)
     results = collect(runs, {name: plan.audit.victims for name, plan in plans.items()}, paper.metrics)
     results.save(pages / paper.name)
+    look(scale, runs.values(), results.cells).save(pages / paper.name)
     paper.keep(runs, pages / paper.name)
-    return write_page(paper, scale, pages)
+    return write_page(paper, pages)
 
 
-def write_page(paper: Paper, scale: Scale, pages: Path) -> Path:
-    """Write the page and its figures from the tables in the folder beside it."""
+def write_page(paper: Paper, pages: Path) -> Path:
+    """Write the page and its figures from the tables in the folder beside it.
+
+    Raises:
+        LeakwardError: If one of them is missing or broken.
+    """
     folder = pages / paper.name
-    results = load_results(folder)
+    results, made = load_results(folder), load_made(folder)
     page = pages / f"{paper.name}.md"
     sections = {
-        "What differs, and what is not known": _bullets(paper.differences(scale)),
+        "What differs, and what is not known": _bullets(paper.differences(made.scale)),
         "The claims of the abstract": _claims(paper.claims(results)),
         **paper.sections(results, folder),
     }
-    parts = [f"# {paper.title}", _about(paper, scale), *(f"## {title}\n\n{text}" for title, text in sections.items())]
+    parts = [f"# {paper.title}", _about(paper, made), *(f"## {title}\n\n{text}" for title, text in sections.items())]
     page.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     return page
 
 
-def _about(paper: Paper, scale: Scale) -> str:
-    made = datetime.now(UTC).date()
-    facts: Mapping[str, Any] = software()
+def _about(paper: Paper, made: Made) -> str:
     return (
-        f"{paper.source}, reproduced by `leakward reproduce {paper.name} --scale {scale}` with Leakward {__version__} "
-        f"and PyTorch {facts['torch']} on {made}. Intervals are 95 % bootstrap intervals over updates. Every number of "
-        f"this page is in the tables of [its folder]({paper.name}/)."
+        f"{paper.source}, reproduced by `leakward reproduce {paper.name} --scale {made.scale}` with Leakward "
+        f"{made.leakward} and PyTorch {made.torch} on {made.finished} ({made.machine}); all attacks together took "
+        f"{made.hours:.1f} hours. Intervals are 95 % bootstrap intervals over updates. Every number of this page is in "
+        f"the tables of [its folder]({paper.name}/)."
     )
 
 

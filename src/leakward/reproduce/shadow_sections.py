@@ -61,7 +61,7 @@ def _accuracy(results: Results) -> str:
 def _over_time(results: Results, part: str) -> str:
     """Return PSNR, SSIM and the rate of identification by attack, defence and time."""
     times = results.times(part)
-    head = ["attack", "defence", *(f"after {time} rounds" for time in times)]
+    head = ["attack", "defence", *(f"round {time}" for time in times)]
     rows = [
         [attack, short(name), *(_brief(results, part, attack, name, time) for time in times)]
         for attack in results.attacks(part)
