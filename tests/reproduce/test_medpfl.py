@@ -33,7 +33,11 @@ def test_the_plans_are_sound_and_each_attack_has_its_network(scale, folder):
         own = {attack: plans[f"{name}/{attack}"] for attack in RANGES}
         assert [plan.model.name for plan in own.values()].count("resnet18") == 1
         assert len({tuple(own[attack].model.options.items()) for attack in ("cpl", "dlg", "idlg")}) == 3
-        assert len(plans[f"{name}/common"].attacks) == 4
+        budgets = [
+            one.evaluations if hasattr(one, "evaluations") else one.iterations
+            for one in plans[f"{name}/common"].attacks
+        ]
+        assert budgets == [SIZES[scale].evaluations] * 4
         assert {type(one).__name__ for one in plans[f"{name}/noise"].defenses} == {
             "NoDefense", "LaplacianNoise", "GaussianNoise", "Pruning",
         }  # fmt: skip
