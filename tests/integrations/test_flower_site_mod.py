@@ -191,7 +191,7 @@ def test_a_client_of_no_site_does_not_train(path):
 def test_what_is_wrong_with_the_file_is_for_the_site_alone(site, caplog):
     client = Client(**arrays(AFTER))
     reply = site_mod(message(arrays(BEFORE)), context(site("secret = 3")), client)
-    assert reply.error.reason == "leakward: the file of the site cannot be used; its log says why"
+    assert reply.error.reason == "leakward: the file of the site cannot be used; the site's log says why"
     assert "secret" in caplog.text
     assert client.calls == 0
 

@@ -8,24 +8,24 @@ block adds a line to it, so that no step is lost where a round has several.
 """
 
 import json
-import logging
 import os
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from leakward.errors import CaptureError, LeakwardError, WithheldError
+from leakward.errors import CaptureError, LeakwardError
 from leakward.live.ledger import Steps, merged
+from leakward.live.telling import told_to_the_site
 
 if TYPE_CHECKING:
     from opacus import PrivacyEngine  # takes seconds to import
 
     from leakward.live.site import LiveSite
 
-LOG = logging.getLogger("leakward")
 NEXT = "next-steps.jsonl"
 """The steps of the round that is not over."""
+UNCOUNTED = "the steps of this round cannot be counted"
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def counted(site: "LiveSite", engine: "PrivacyEngine") -> Generator[None]:
         WithheldError: If steps cannot be counted; the site's log says why.
     """
     accountant: Any = engine.accountant
-    with _for_the_log(site):
+    with told_to_the_site(UNCOUNTED, LeakwardError):
         if not accountant.history:
             before = [step for entry in site.ledger.entries(site.client) for step in entry.steps]
             accountant.history = merged([*before, *read_steps(site.private)])
@@ -49,7 +49,7 @@ def counted(site: "LiveSite", engine: "PrivacyEngine") -> Generator[None]:
     try:
         yield
     finally:
-        with _for_the_log(site):
+        with told_to_the_site(UNCOUNTED, LeakwardError):
             keep_steps(site.private, added(earlier, _history(accountant)))
 
 
@@ -132,13 +132,3 @@ def added(earlier: Sequence[Steps], now: Sequence[Steps]) -> tuple[Steps, ...]:
 
 def _history(accountant: Any) -> list[Steps]:
     return [(float(noise), float(rate), int(count)) for noise, rate, count in accountant.history]
-
-
-@contextmanager
-def _for_the_log(site: "LiveSite") -> Generator[None]:
-    """Keep what is wrong with the site's files from the training, whose engine may tell the server."""
-    try:
-        yield
-    except LeakwardError as error:
-        LOG.warning("leakward: %s: %s", site.client, error)
-        raise WithheldError("the steps of this round cannot be counted; the site's log says why") from None

@@ -1,15 +1,14 @@
 """What mods of Flower have in common: the messages that concern them, what these hold, and the reply that refuses."""
 
-import logging
 from collections.abc import Callable, Sequence
 from functools import wraps
 
 from flwr.app import Context, Error, Message, MessageType
 
 from leakward.errors import CaptureError, LeakwardError
+from leakward.live.telling import told_to_the_site
 from leakward.types import Tensors
 
-LOG = logging.getLogger("leakward")
 REFUSED = 6
 """Flower's code for a mod whose conditions are not met; it has no public name."""
 APPLIED = "leakward-defense-applied"
@@ -30,10 +29,8 @@ def on_training(mod: Mod) -> Mod:
         if message.metadata.message_type.partition(".")[0] != MessageType.TRAIN:
             return call_next(message, context)
         try:
-            return mod(message, context, call_next)
-        except CaptureError as error:  # it names files of the site
-            LOG.warning("leakward: %s", error)
-            reason = "the files of the site cannot be used; its log says why"
+            with told_to_the_site("the files of the site cannot be used", CaptureError):
+                return mod(message, context, call_next)
         except LeakwardError as error:
             reason = str(error)
         except Exception as error:  # its words may hold what must not be told

@@ -1,21 +1,20 @@
 """The mod that records, judges and enters what is about to leave, and what a train function hands over for it."""
 
-import logging
 from pathlib import Path
 
 from flwr.app import Context, Message
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from leakward.errors import LeakwardError, PlanError, WithheldError
+from leakward.errors import LeakwardError, PlanError
 from leakward.federated import Defense, NoDefense
 from leakward.integrations.flower.messages import APPLIED, Call, by_name, on_training, only_arrays, round_of, setting
 from leakward.integrations.message_level import SETTING, read_defense
 from leakward.live import LiveSite, PrivateBatch, read_site
+from leakward.live.telling import told_to_the_site
 from leakward.models import build_task
 from leakward.types import Batch, Tensors
 
-LOG = logging.getLogger("leakward")
 SITE = "leakward-site"
 """Where the path of the site's file is: a key of Flower's configuration."""
 
@@ -53,11 +52,8 @@ def live_site(context: Context) -> LiveSite:
             f"expected {SITE} in the node's or the run's configuration, got {path!r}; set it to the absolute path of "
             "the site's file"
         )
-    try:
+    with told_to_the_site("the file of the site cannot be used", PlanError):
         settings = read_site(Path(path))
-    except PlanError as error:  # what it says is for the site alone
-        LOG.warning("leakward: %s", error)
-        raise WithheldError("the file of the site cannot be used; its log says why") from None
     part = context.node_config.get("partition-id")
     return LiveSite(settings, settings.home.name if part is None else f"{settings.home.name}-{int(part)}")
 
