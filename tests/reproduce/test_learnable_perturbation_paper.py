@@ -14,7 +14,8 @@ from leakward.reproduce.learnable_perturbation import DATA, PAIRS, PSNR, SIZES, 
 from leakward.reproduce.results import Results, load_results
 
 PAPER = PAPERS["learnable-perturbation"]
-TINY = Size(2, {"name": "inverting-gradients", "iterations": 1}, 8, 1, 1, 16, 1, (1.0,), (0.1,), 1)
+MATCHING = {"name": "inverting-gradients", "iterations": 1}
+TINY = Size({"name": "convnet", "width": 2}, {"learning_rate": 0.01}, MATCHING, 8, 1, 1, 128, 16, 1, (1.0,), (0.1,), 1)
 
 
 class Tiny(LearnablePerturbationPaper):

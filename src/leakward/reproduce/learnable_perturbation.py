@@ -49,6 +49,8 @@ LEVELS = ("unaware", "aware")
 PAPERS = {"name": "inverting-gradients", "total_variation": 1e-6}
 STRONG = {"name": "gaussian-prior"}
 """Attacks: the paper's, and one that recovers something of small networks in few steps, with public images."""
+THEIRS = {"name": "convnet", "width": 64}
+SLOW = {"learning_rate": 0.01}
 SHOWN = {
     "identified": ("identified", "{:.0%}"),
     "ssim": ("SSIM", "{:.2f}"),
@@ -64,11 +66,13 @@ class Size:
     """How large everything is at one scale.
 
     Attributes:
-        width: Of the network; 64 in the paper.
+        model: Table of the network.
+        recipe: What the local steps are like.
         attack: Table of the attack, its steps and starts included.
         batch_images: Of an update; 8 in the paper.
         victims: Updates per cell.
         epochs: Of training; the updates of the trained network are sent after them.
+        batch_size: Of training.
         train_images: That the site trains on, at most; 0 means all.
         pretrain_epochs: Of learned noise.
         means: Of fixed noise.
@@ -76,11 +80,13 @@ class Size:
         pairs: How many of BiDO's pairs.
     """
 
-    width: int
+    model: Table
+    recipe: Table
     attack: Table
     batch_images: int
     victims: int
     epochs: int
+    batch_size: int
     train_images: int
     pretrain_epochs: int
     means: tuple[float, ...]
@@ -89,9 +95,10 @@ class Size:
 
 
 SIZES: Mapping[Scale, Size] = {
-    "quick": Size(4, PAPERS | {"iterations": 10}, 8, 2, 1, 256, 1, (1.0,), (0.1,), 1),
-    "cpu": Size(8, STRONG | {"iterations": 60}, 2, 10, 5, 1500, 3, (0.0, 1.0, 3.0), (0.01, 0.1, 1.0), 3),
-    "paper": Size(64, PAPERS | {"iterations": 24_000, "restarts": 8}, 8, 10, 200, 0, 200,
+    "quick": Size(THEIRS | {"width": 4}, SLOW, PAPERS | {"iterations": 10}, 8, 2, 1, 128, 256, 1, (1.0,), (0.1,), 1),
+    "cpu": Size({"name": "cnn6", "width": 6}, SLOW | {"momentum": 0.9}, STRONG | {"iterations": 100}, 2, 10, 5, 16,
+                1500, 3, (0.0, 0.25, 1.0), (0.01, 0.1, 1.0), 3),
+    "paper": Size(THEIRS, SLOW, PAPERS | {"iterations": 24_000, "restarts": 8}, 8, 10, 200, 128, 0, 200,
                   (0.0, 0.5, 1.0, 1.5, 2.0, 3.0), (0.001, 0.01, 0.03, 0.1, 0.3, 1.0), 6),
 }  # fmt: skip
 
@@ -118,7 +125,7 @@ class LearnablePerturbationPaper(Paper):
             "Not known of the paper: whether its victims were trained, how many batches it attacked (its percentages "
             "fit a single one), and what its attacker knew. Here: both, "
             f"{size.victims} batches of {size.batch_images} images (theirs: 8), and an attacker of either kind.",
-            f"The network is the authors' convolutional one of width {size.width} (theirs: 64).",
+            _network(size),
             _attack(size),
             f"A site trains alone for {size.epochs} epoch{'s' * (size.epochs > 1)}, by the very steps that are "
             "attacked: five local ones of SGD. The paper trains with Adam for 150 to 400 epochs.",
@@ -164,15 +171,15 @@ def _plan(name: str, size: Size) -> Table:
     perturbation = {"name": "learnable-perturbation"}
     return {
         "data": {"name": name},
-        "model": {"name": "convnet", "width": size.width},
-        "recipe": {"share": "update", "batch_images": size.batch_images, "epochs": 5, "learning_rate": 0.01},
+        "model": size.model,
+        "recipe": {"share": "update", "batch_images": size.batch_images, "epochs": 5, **size.recipe},
         "audit": {
             "victims": size.victims,
             "labels": "granted",
             "public_images": 1000 if size.attack["name"] == STRONG["name"] else 0,
             "after_rounds": [0, size.epochs],
         },
-        "utility": {"epochs": size.epochs, "batch_size": 128, "train_images": size.train_images},
+        "utility": {"epochs": size.epochs, "batch_size": size.batch_size, "train_images": size.train_images},
         "attack": [size.attack],
         "defense": [
             *({"name": "dp-sgd", "noise_multiplier": noise} for noise in size.multipliers),
@@ -181,10 +188,25 @@ def _plan(name: str, size: Size) -> Table:
             perturbation | {"noise": "learned", "pretrain_epochs": size.pretrain_epochs},
             {
                 "name": "chain",
-                "parts": [perturbation, {"name": "dp-sgd", "noise_multiplier": size.multipliers[0]}],
+                "parts": [
+                    perturbation | {"mean": size.means[0]},
+                    {"name": "dp-sgd", "noise_multiplier": size.multipliers[0]},
+                ],
             },
         ],
     }
+
+
+def _network(size: Size) -> str:
+    """Return how the network differs from the paper's."""
+    width = size.model["width"]
+    if size.model["name"] == THEIRS["name"]:
+        return f"The network is the authors' convolutional one of width {width} (theirs: 64)."
+    return (
+        f"The network is `{size.model['name']}` of width {width}, trained with a momentum of {size.recipe['momentum']} "
+        f"on batches of {size.batch_size}: the authors' convolutional one, of nine layers without BatchNorm, learns "
+        "nothing in as few steps as there is time for."
+    )
 
 
 def _attack(size: Size) -> str:
