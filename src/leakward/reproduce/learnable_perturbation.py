@@ -158,7 +158,8 @@ class LearnablePerturbationPaper(Paper):
             rows = ", ".join(["the images", *results.defenses("bloodmnist")])
             found["Pictures (figures 2 and 3)"] = (
                 f"![reconstructions]({self.name}/{figures.PICTURES})\n\n"
-                f"Images of BloodMNIST, trained network, aware attacker; from above: {rows}."
+                "Images of BloodMNIST (Acevedo et al. 2020, CC BY 4.0), trained network, aware attacker; from above: "
+                f"{rows}."
             )
         return found
 
