@@ -10,7 +10,8 @@ import pytest
 
 from leakward.auditing import make_plan
 from leakward.reproduce import PAPERS, reproduce, write_page
-from leakward.reproduce.learnable_perturbation import DATA, PAIRS, PSNR, SIZES, LearnablePerturbationPaper, Size
+from leakward.reproduce.learnable_perturbation import PSNR, LearnablePerturbationPaper
+from leakward.reproduce.learnable_perturbation_plan import DATA, PAIRS, SIZES, Size
 from leakward.reproduce.results import Results, load_results
 
 PAPER = PAPERS["learnable-perturbation"]

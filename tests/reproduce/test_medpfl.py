@@ -9,9 +9,9 @@ from skimage.metrics import structural_similarity
 
 from leakward.auditing import make_plan
 from leakward.errors import DataError
-from leakward.reproduce import PAPERS, reproduce, write_page
-from leakward.reproduce import medpfl as module
-from leakward.reproduce.medpfl import GRADINV, RANGES, SETS, SIZES, Size, published_ssim
+from leakward.reproduce import PAPERS, medpfl_plan, reproduce, write_page
+from leakward.reproduce.medpfl import MEAN, STD, published_ssim
+from leakward.reproduce.medpfl_plan import ATTACKS, GRADINV, SETS, SIZES, Size
 from leakward.reproduce.results import Results
 
 PAPER = PAPERS["medpfl"]
@@ -30,7 +30,7 @@ def test_the_plans_are_sound_and_each_attack_has_its_network(scale, folder):
     plans = {name: make_plan(tables) for name, tables in PAPER.parts(scale).items()}
     assert len(plans) == 7 * len(SETS)
     for name in SETS:
-        own = {attack: plans[f"{name}/{attack}"] for attack in RANGES}
+        own = {attack: plans[f"{name}/{attack}"] for attack in ATTACKS}
         assert [plan.model.name for plan in own.values()].count("resnet18") == 1
         assert len({tuple(own[attack].model.options.items()) for attack in ("cpl", "dlg", "idlg")}) == 3
         budgets = [
@@ -59,7 +59,7 @@ def test_with_the_range_of_dlg_the_published_ssim_is_the_right_one():
 
 def test_with_a_range_of_255_images_of_noise_are_nearly_the_same():
     """Independent images of mean 0 and variance 1 get 58.5 / 60.5 = 0.967, by the constants alone."""
-    mean, std = (np.array(value)[:, None, None] for value in (module.MEAN, module.STD))
+    mean, std = (np.array(value)[:, None, None] for value in (MEAN, STD))
     one, other = (np.clip((RNG.normal(size=(3, 128, 128)) * std + mean) * 255, 0, 255).astype(np.uint8) for _ in "ab")
     assert published_ssim(one, other, GRADINV) == pytest.approx(0.967, abs=0.01)
 
@@ -71,8 +71,9 @@ def test_with_a_range_of_0_flat_images_have_no_ssim():
 
 def test_the_path_from_plans_to_page(folder, monkeypatch):
     monkeypatch.setitem(SIZES, "quick", TINY)
-    monkeypatch.setattr(module, "SETS", {"brain_mri": "brain MRI"})
-    monkeypatch.setattr(module, "BEYOND", ())
+    monkeypatch.delitem(SETS, "skin_isic")
+    monkeypatch.delitem(SETS, "chest_xray_covid")
+    monkeypatch.setattr(medpfl_plan, "BEYOND", ())
     page = reproduce(PAPER, "quick", folder / "out", folder / "pages")
     text = page.read_text()
     for title in (
@@ -83,7 +84,7 @@ def test_the_path_from_plans_to_page(folder, monkeypatch):
     ):
         assert f"## {title}" in text
     assert all((page.parent / link).exists() for link in re.findall(r"\]\(([^)]+)\)", text))
-    for attack in RANGES:
+    for attack in ATTACKS:
         assert re.search(rf"\| brain MRI \| {attack}[^|]*\| \d", text)
     assert write_page(PAPER, page.parent).read_text() == text
 
@@ -100,7 +101,7 @@ def made_up(undefended, noisy, ssim):
         return [float(i < 8 * rate) for i in range(8)]
 
     for name in SETS:
-        for attack in RANGES:
+        for attack in ATTACKS:
             rows(f"{name}/{attack}", attack, "none", "identified", hits(undefended[attack]))
             rows(f"{name}/common", attack, "none", "identified", hits(undefended[attack]))
             rows(f"{name}/common", attack, "none", "ssim", [ssim[attack] + i / 1000 for i in range(8)])
@@ -111,8 +112,8 @@ def made_up(undefended, noisy, ssim):
     return Results(frame, pd.DataFrame(), frame.drop_duplicates(["part", "attack", "defense"]).assign(chance=1 / 256))
 
 
-ALL = dict.fromkeys(RANGES, 1.0)
-SSIM = dict.fromkeys(RANGES, 0.5)
+ALL = dict.fromkeys(ATTACKS, 1.0)
+SSIM = dict.fromkeys(ATTACKS, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ SSIM = dict.fromkeys(RANGES, 0.5)
         (ALL, 0.5, SSIM | {GRADINV: 0.8}, ["confirmed"] * 3),
         (ALL, 0.0, SSIM | {"cpl": 0.8}, ["confirmed", "not confirmed", "not confirmed"]),
         (ALL | {GRADINV: 0.0}, 0.5, SSIM | {GRADINV: 0.8}, ["not decidable here", "not confirmed", "confirmed"]),
-        (dict.fromkeys(RANGES, 0.0), 0.5, SSIM, ["not decidable here"] * 3),
+        (dict.fromkeys(ATTACKS, 0.0), 0.5, SSIM, ["not decidable here"] * 3),
     ],
 )
 def test_claims(undefended, noisy, ssim, outcomes):

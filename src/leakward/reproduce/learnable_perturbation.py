@@ -13,19 +13,25 @@ images. What the paper does not say is swept here and named in ``differences``.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 from leakward.metrics import Summary
 from leakward.report import markdown
 from leakward.reproduce import figures
-from leakward.reproduce.paper import Claim, Outcome, Paper, Scale
+from leakward.reproduce.learnable_perturbation_claims import LEVELS, compare, family, found_in
+from leakward.reproduce.learnable_perturbation_plan import (
+    DATA,
+    PAPERS,
+    SIZES,
+    THEIRS,
+    Size,
+    Table,
+    plan,
+)
+from leakward.reproduce.paper import Claim, Paper, Scale
 from leakward.reproduce.results import Results
 
-Table = Mapping[str, Any]
-DATA = {"cifar10": "CIFAR-10", "bloodmnist": "BloodMNIST"}
 PSNR: Mapping[str, Mapping[str, tuple[float, ...]]] = {
     "cifar10": {
         "DP-SGD": (16.35, 13.28, 8.05, 6.94, 6.95, 6.86),
@@ -39,68 +45,12 @@ PSNR: Mapping[str, Mapping[str, tuple[float, ...]]] = {
     },
 }
 """Tables III to V, in the order of their columns; only those of BiDO are known by their settings."""
-PAIRS: Mapping[str, tuple[tuple[float, float], ...]] = {
-    "cifar10": ((2.0, 10.0), (1.0, 10.0), (0.5, 10.0), (0.1, 3.0), (0.5, 20.0), (0.1, 5.0)),
-    "bloodmnist": ((1.0, 5.0), (0.5, 5.0), (0.1, 2.0), (0.1, 3.0), (0.1, 4.0), (0.1, 5.0)),
-}
-"""BiDO's coefficients of inputs and labels."""
-FAMILIES = {"dp-sgd": "DP-SGD", "bido": "BiDO", "learnable-perturbation": "learnable perturbation"}
-LEVELS = ("unaware", "aware")
-PAPERS = {"name": "inverting-gradients", "total_variation": 1e-6}
-STRONG = {"name": "gaussian-prior"}
-"""Attacks: the paper's, and one that recovers something of small networks in few steps, with public images."""
-THEIRS = {"name": "convnet", "width": 64}
-SLOW = {"learning_rate": 0.01}
 SHOWN = {
     "identified": ("identified", "{:.0%}"),
     "ssim": ("SSIM", "{:.2f}"),
     "class_recovered": ("class read", "{:.0%}"),
 }
 """Measures of leakage, their words and forms."""
-USEFUL = 0.05
-"""Accuracy that a useful defence may cost."""
-
-
-@dataclass(frozen=True)
-class Size:
-    """How large everything is at one scale.
-
-    Attributes:
-        model: Table of the network.
-        recipe: What the local steps are like.
-        attack: Table of the attack, its steps and starts included.
-        batch_images: Of an update; 8 in the paper.
-        victims: Updates per cell.
-        epochs: Of training; the updates of the trained network are sent after them.
-        batch_size: Of training.
-        train_images: That the site trains on, at most; 0 means all.
-        pretrain_epochs: Of learned noise.
-        means: Of fixed noise.
-        multipliers: Of DP-SGD's noise.
-        pairs: How many of BiDO's pairs.
-    """
-
-    model: Table
-    recipe: Table
-    attack: Table
-    batch_images: int
-    victims: int
-    epochs: int
-    batch_size: int
-    train_images: int
-    pretrain_epochs: int
-    means: tuple[float, ...]
-    multipliers: tuple[float, ...]
-    pairs: int
-
-
-SIZES: Mapping[Scale, Size] = {
-    "quick": Size(THEIRS | {"width": 4}, SLOW, PAPERS | {"iterations": 10}, 8, 2, 1, 128, 256, 1, (1.0,), (0.1,), 1),
-    "cpu": Size({"name": "cnn6", "width": 6}, SLOW | {"momentum": 0.9}, STRONG | {"iterations": 100}, 2, 10, 5, 16,
-                1500, 3, (0.0, 0.25, 1.0), (0.01, 0.1, 1.0), 3),
-    "paper": Size(THEIRS, SLOW, PAPERS | {"iterations": 24_000, "restarts": 8}, 8, 10, 200, 128, 0, 200,
-                  (0.0, 0.5, 1.0, 1.5, 2.0, 3.0), (0.001, 0.01, 0.03, 0.1, 0.3, 1.0), 6),
-}  # fmt: skip
 
 
 class LearnablePerturbationPaper(Paper):
@@ -114,7 +64,7 @@ class LearnablePerturbationPaper(Paper):
     def parts(self, scale: Scale) -> Mapping[str, Table]:
         """Return one plan for each data set."""
         size = SIZES[scale]
-        return {name: _plan(name, size) for name in DATA}
+        return {name: plan(name, size) for name in DATA}
 
     def differences(self, scale: Scale) -> tuple[str, ...]:
         """Return what is not as in the paper, or not known of it."""
@@ -136,14 +86,9 @@ class LearnablePerturbationPaper(Paper):
 
     def claims(self, results: Results) -> tuple[Claim, ...]:
         """Return what came of the two numbers of the abstract."""
-        return (
-            _claim(
-                results,
-                "the attacker's accuracy on reconstructed images falls by 12.5 points against the baselines",
-                "class_recovered",
-            ),
-            _claim(results, "MSE rises by more than 12.4 % against the baselines, at equal accuracy", "mse_normalised"),
-        )
+        read = "the attacker's accuracy on reconstructed images falls by 12.5 points against the baselines"
+        far = "MSE rises by more than 12.4 % against the baselines, at equal accuracy"
+        return (compare(results, read, "class_recovered"), compare(results, far, "mse_normalised"))
 
     def sections(self, results: Results, folder: Path) -> Mapping[str, str]:
         """Return tables III to V, figures 4 and 5, and the pictures."""
@@ -166,36 +111,6 @@ class LearnablePerturbationPaper(Paper):
     def keep(self, runs: Mapping[str, Path], folder: Path) -> None:
         """Write the pictures of one update without a defence, and with each kind of defence."""
         figures.pictures(runs["bloodmnist"], folder / figures.PICTURES)
-
-
-def _plan(name: str, size: Size) -> Table:
-    perturbation = {"name": "learnable-perturbation"}
-    return {
-        "data": {"name": name},
-        "model": size.model,
-        "recipe": {"share": "update", "batch_images": size.batch_images, "epochs": 5, **size.recipe},
-        "audit": {
-            "victims": size.victims,
-            "labels": "granted",
-            "public_images": 1000 if size.attack["name"] == STRONG["name"] else 0,
-            "after_rounds": [0, size.epochs],
-        },
-        "utility": {"epochs": size.epochs, "batch_size": size.batch_size, "train_images": size.train_images},
-        "attack": [size.attack],
-        "defense": [
-            *({"name": "dp-sgd", "noise_multiplier": noise} for noise in size.multipliers),
-            *({"name": "bido", "input_coefficient": x, "label_coefficient": y} for x, y in PAIRS[name][: size.pairs]),
-            *(perturbation | {"mean": mean} for mean in size.means),
-            perturbation | {"noise": "learned", "pretrain_epochs": size.pretrain_epochs},
-            {
-                "name": "chain",
-                "parts": [
-                    perturbation | {"mean": size.means[0]},
-                    {"name": "dp-sgd", "noise_multiplier": size.multipliers[0]},
-                ],
-            },
-        ],
-    }
 
 
 def _network(size: Size) -> str:
@@ -222,10 +137,6 @@ def _attack(size: Size) -> str:
     )
 
 
-def _family(defense: str) -> str:
-    return FAMILIES.get(defense.partition("(")[0], defense) if " + " not in defense else "both"
-
-
 def _psnr(results: Results, part: str) -> str:
     """Return the paper's PSNR beside ours, unaware and aware, before and after training."""
     times = results.times(part)
@@ -234,7 +145,7 @@ def _psnr(results: Results, part: str) -> str:
         [
             defense,
             *(
-                markdown.interval(_found(results, "psnr_normalised", part, defense, level, time), "{:.1f}")
+                markdown.interval(found_in(results, "psnr_normalised", part, defense, level, time), "{:.1f}")
                 for time, level in product(times, LEVELS)
             ),
         ]
@@ -250,7 +161,7 @@ def _leakage(results: Results, part: str) -> str:
     rows: list[list[str]] = []
     for defense in results.defenses(part):
         found = [
-            markdown.interval(_found(results, name, part, defense, level, last), form)
+            markdown.interval(found_in(results, name, part, defense, level, last), form)
             for level in LEVELS
             for name, (_, form) in SHOWN.items()
         ]
@@ -265,67 +176,15 @@ def _figure(results: Results, part: str, folder: Path, number: int) -> str:
     points: list[figures.Point] = []
     cells = [(d, level) for d in results.defenses(part) for level in (LEVELS if d != "none" else ("aware",))]
     for defense, level in cells:
-        x = _found(results, "mse_normalised", part, defense, level, last)
+        x = found_in(results, "mse_normalised", part, defense, level, last)
         if utility:
             accuracy = results.accuracy(part, defense)
             y = None if accuracy is None else Summary(accuracy, None, None, accuracy, 1)
         else:
-            y = _found(results, "class_recovered", part, defense, level, last)
+            y = found_in(results, "class_recovered", part, defense, level, last)
         if x is not None and y is not None:
-            points.append(figures.Point(_family(defense), level, x, y))
+            points.append(figures.Point(family(defense), level, x, y))
     name = f"figure-{number}-{part}.svg"
     words = "accuracy of training" if utility else "accuracy on reconstructions"
     figures.scatter(points, "MSE on normalised pixels", words, DATA[part], folder / name)
     return f"![{words} against MSE on {DATA[part]}](learnable-perturbation/{name})"
-
-
-def _found(results: Results, metric: str, part: str, defense: str, level: str, time: int) -> Summary | None:
-    """Return one measure; without a defence there is one attacker."""
-    known = "aware" if defense == "none" else level
-    return results.measure(metric, part=part, defense=defense, knowledge=known, after_rounds=time)
-
-
-def _claim(results: Results, words: str, metric: str) -> Claim:
-    """Compare the best setting of the method with the best of the baselines, at the aware level, if both are useful.
-
-    Useful is a setting that costs no more than five points of accuracy. Where an attack finds nothing without a
-    defence, it tells nothing of one with it.
-    """
-    reasons: list[str] = []
-    outcomes: list[Outcome] = []
-    for part, title in DATA.items():
-        last = results.times(part)[-1]
-        if not results.above_chance(part=part, defense="none", after_rounds=last):
-            outcomes.append("not decidable here")
-            reasons.append(f"{title}: the attack identifies no more images than by chance, even without a defence")
-            continue
-        own, other = (_best(results, metric, part, last, ours) for ours in (True, False))
-        if own is None or other is None:
-            outcomes.append("not decidable here")
-            reasons.append(f"{title}: no setting of {'the method' if own is None else 'a baseline'} keeps the accuracy")
-            continue
-        better = _apart(metric, own[1], other[1])
-        outcomes.append("confirmed" if better else "not confirmed")
-        values = (f"{name} {markdown.interval(found, '{:.2f}')}" for name, found in (own, other))
-        reasons.append(f"{title}, trained, aware attacker: {' against '.join(values)}")
-    agreed = outcomes[0] if len(set(outcomes)) == 1 else "not decidable here"
-    return Claim(words, agreed, "; ".join(reasons))
-
-
-def _best(results: Results, metric: str, part: str, time: int, ours: bool) -> tuple[str, Summary] | None:
-    plain = results.accuracy(part, "none") or 0.0
-    found: list[tuple[str, Summary]] = []
-    for defense in results.defenses(part):
-        kind, accuracy = _family(defense), results.accuracy(part, defense)
-        chosen = kind == "learnable perturbation" if ours else kind in ("DP-SGD", "BiDO")
-        value = _found(results, metric, part, defense, "aware", time)
-        if chosen and value is not None and accuracy is not None and accuracy >= plain - USEFUL:
-            found.append((defense, value))
-    pick = min if metric == "class_recovered" else max
-    return pick(found, key=lambda one: one[1].mean, default=None)
-
-
-def _apart(metric: str, own: Summary, other: Summary) -> bool:
-    """Return whether the method is better beyond both intervals."""
-    below, above = (own, other) if metric == "class_recovered" else (other, own)
-    return below.high is not None and above.low is not None and below.high < above.low

@@ -11,8 +11,7 @@ table of the paper is known, so the page has no number of theirs beside ours.
 | noise levels 100 to 400, the inverse of the scale b | ``NOISE`` and beyond |
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,22 +27,11 @@ from leakward.parts import label
 from leakward.report import markdown
 from leakward.report.run import read_run
 from leakward.reproduce import figures
-from leakward.reproduce.paper import Claim, Outcome, Paper, Scale
+from leakward.reproduce.medpfl_claims import all_recover, noise_may_fail, strongest_untrained
+from leakward.reproduce.medpfl_plan import ATTACKS, BEYOND, GAUSSIAN, GRADINV, NOISE, SETS, SIZES, Table, plans
+from leakward.reproduce.paper import Claim, Paper, Scale
 from leakward.reproduce.results import Results
 
-Table = Mapping[str, Any]
-SETS = {"skin_isic": "melanoma", "chest_xray_covid": "COVID-19 X-ray", "brain_mri": "brain MRI"}
-OWN: Mapping[str, Table] = {
-    "cpl": {"name": "lenet", "channels": 16, "convolutions": 6, "halving": 0, "kernel": 2},
-    "dlg": {"name": "lenet", "convolutions": 4},
-    "idlg": {"name": "lenet"},
-}
-"""The network of each attack's notebook."""
-GRADINV = "inverting-gradients"
-NOISE = (0.0025, 0.00333, 0.005, 0.01)
-"""Scales of Laplace noise in the paper."""
-BEYOND = (0.03, 0.1, 0.3)
-GAUSSIAN = 0.01
 RECOVERED = 0.9
 """SSIM from which the paper counts an attack as a success."""
 PUBLISHED = "published.parquet"
@@ -51,34 +39,6 @@ RANGES = {"cpl": 0.0, "idlg": 0.0, "dlg": 1.0, GRADINV: 255.0}
 """Data range that each notebook gives to SSIM; 0 leaves the formula without its constants."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet, by which the notebook of Inverting Gradients normalises before it computes SSIM."""
-
-
-@dataclass(frozen=True)
-class Size:
-    """How large everything is at one scale.
-
-    Attributes:
-        victims: Images per cell.
-        evaluations: Of CPL, DLG and iDLG; of every attack on the common network.
-        iterations: Of Inverting Gradients on ResNet-18.
-        side: Of the images of ResNet-18, in pixels.
-        epochs: Of training ResNet-18.
-        progress: Epochs of a LeNet after which it is attacked.
-    """
-
-    victims: int
-    evaluations: int
-    iterations: int
-    side: int
-    epochs: int
-    progress: tuple[int, ...]
-
-
-SIZES: Mapping[Scale, Size] = {
-    "quick": Size(2, 8, 4, 32, 1, (0, 1)),
-    "cpu": Size(16, 1200, 60, 32, 5, (0, 1, 4, 16)),
-    "paper": Size(100, 6000, 24_000, 224, 50, (0, 1, 2, 4, 8, 16, 32)),
-}
 
 
 class MedPFLPaper(Paper):
@@ -94,7 +54,7 @@ class MedPFLPaper(Paper):
         size, root = SIZES[scale], data_folder()
         if root is None:
             raise DataError(f"medpfl: expected {VARIABLE} to name a folder with {', '.join(SETS)}, got none; set it")
-        return {f"{name}/{part}": plan for name in SETS for part, plan in _plans(str(root / name), size).items()}
+        return {f"{name}/{part}": plan for name in SETS for part, plan in plans(str(root / name), size).items()}
 
     def differences(self, scale: Scale) -> tuple[str, ...]:
         """Return what is not as in the paper, or not known of it."""
@@ -122,7 +82,7 @@ class MedPFLPaper(Paper):
 
     def claims(self, results: Results) -> tuple[Claim, ...]:
         """Return what came of the three claims of the abstract."""
-        return (_all_recover(results), _strongest_untrained(results), _noise_may_fail(results))
+        return (all_recover(results), strongest_untrained(results), noise_may_fail(results))
 
     def sections(self, results: Results, folder: Path) -> Mapping[str, str]:
         """Return success rates, the common network, noise, and training."""
@@ -170,49 +130,6 @@ def published_ssim(original: np.ndarray, guess: np.ndarray, attack: str) -> floa
     return float(found)
 
 
-def _plans(path: str, size: Size) -> dict[str, Table]:
-    searches = {name: {"name": name, "evaluations": size.evaluations} for name in OWN}
-    inverting = {"name": GRADINV, "iterations": size.iterations, "total_variation": 1e-4}
-
-    def plan(
-        model: Table,
-        attacks: list[Table],
-        *,
-        pixels: int = 32,
-        audit: Table | None = None,
-        utility: Table | None = None,
-        defense: Sequence[Table] = (),
-    ) -> Table:
-        return {
-            "data": {"name": path, "size": pixels},
-            "model": model,
-            "audit": {"victims": size.victims, "knowledge": ["aware"], **(audit or {})},
-            "utility": {"epochs": 0, **(utility or {})},
-            "attack": attacks,
-            "defense": list(defense),
-        }
-
-    noise = [{"name": "laplacian-noise", "scale": scale} for scale in (*NOISE, *BEYOND)]
-    trained = {"epochs": max(size.progress), "batch_size": 32, "learning_rate": 0.01}
-    return {
-        **{name: plan(OWN[name], [searches[name]]) for name in OWN},
-        GRADINV: plan(
-            {"name": "resnet18"},
-            [inverting],
-            pixels=size.side,
-            audit={"labels": "granted", "after_rounds": [0, size.epochs]},
-            utility={"epochs": size.epochs},
-        ),
-        "common": plan(OWN["idlg"], [*searches.values(), inverting | {"iterations": size.evaluations}]),
-        "noise": plan(
-            OWN["dlg"],
-            [searches["cpl"]],
-            defense=[*noise, {"name": "gaussian-noise", "std": GAUSSIAN}, {"name": "pruning", "ratio": 0.9}],
-        ),
-        "training": plan(OWN["dlg"], [searches["cpl"]], audit={"after_rounds": list(size.progress)}, utility=trained),
-    }
-
-
 def _success(results: Results, **where: Any) -> Summary | None:
     return results.measure("ssim", at_least=RECOVERED, **where)
 
@@ -235,7 +152,7 @@ def _attacks(results: Results, published: pd.DataFrame, *, own: bool) -> str:
     rows = [
         [words, *_attack(results, published, f"{name}/{attack if own else 'common'}", attack, time)]
         for name, words in SETS.items()
-        for attack in RANGES
+        for attack in ATTACKS
         for time in results.times(f"{name}/{attack if own else 'common'}")
     ]
     return markdown.table(head, rows)
@@ -289,70 +206,3 @@ def _progress(results: Results) -> str:
     rows = [[words, *(entry(name, time) for time in times)] for name, words in SETS.items()]
     about = "SSIM of what CPL recovers from the LeNet of four convolutions, by the epochs of training before."
     return f"{about}\n\n{markdown.table(['images', *(f'epoch {t}' for t in times)], rows)}"
-
-
-def _all_recover(results: Results) -> Claim:
-    """Ask whether every attack identifies more images than chance on every set, on a network without training.
-
-    An attack that does not may only have had too few steps: that decides nothing.
-    """
-    failed = [
-        f"{attack} on {words}"
-        for name, words in SETS.items()
-        for attack in RANGES
-        if not results.above_chance(part=f"{name}/{attack}", after_rounds=0)
-    ]
-    reason = f"not more images identified than by chance: {', '.join(failed)}" if failed else "on every set of images"
-    return Claim("all four attacks reconstruct private images", "not decidable here" if failed else "confirmed", reason)
-
-
-def _strongest_untrained(results: Results) -> Claim:
-    """Ask whether Inverting Gradients has the highest SSIM of the attacks that identify images, on most sets.
-
-    It does on a set if its interval lies above those of all others there, on the common network without training.
-    """
-    reasons: list[str] = []
-    best: list[bool | None] = []
-    for name, words in SETS.items():
-        part = f"{name}/common"
-        found = {a: results.measure("ssim", part=part, attack=a) for a in RANGES}
-        known = {a: v for a, v in found.items() if v is not None and results.above_chance(part=part, attack=a)}
-        values = (f"{attack} {markdown.interval(value, '{:.2f}')}" for attack, value in known.items())
-        reasons.append(f"{words}: {', '.join(values) or 'no attack identifies more than by chance'}")
-        best.append(_ahead(known) if known else None)
-    outcome: Outcome = "not decidable here"
-    if None not in best:
-        outcome = "confirmed" if 2 * best.count(True) > len(best) else "not confirmed"
-    return Claim(
-        "Inverting Gradients is often the best on untrained models",
-        outcome,
-        "SSIM on one common network, after as many gradients each, of attacks that identify more images than by "
-        f"chance: {'; '.join(reasons)}",
-    )
-
-
-def _ahead(known: Mapping[str, Summary]) -> bool:
-    """Return whether the interval of Inverting Gradients lies above those of all others."""
-    if GRADINV not in known:
-        return False
-    low = known[GRADINV].low
-    rest = [value.high for attack, value in known.items() if attack != GRADINV]
-    return low is not None and all(high is not None and low > high for high in rest)
-
-
-def _noise_may_fail(results: Results) -> Claim:
-    """Ask whether CPL still identifies images under some noise of the paper, of sets that it does without noise."""
-    published = {label("defenses", LaplacianNoise(scale)): scale for scale in NOISE}
-    parts = {name: f"{name}/noise" for name in SETS if results.above_chance(part=f"{name}/noise", defense="none")}
-    leaking = [
-        f"{published[defense]} on {SETS[name]}"
-        for name, part in parts.items()
-        for defense in results.defenses(part)
-        if defense in published and results.above_chance(part=part, defense=defense)
-    ]
-    claim = "Laplace noise does not always protect"
-    if not parts:
-        return Claim(claim, "not decidable here", "CPL identifies no more than by chance without noise")
-    if not leaking:
-        return Claim(claim, "not confirmed", "no image identified beyond chance at any scale of the paper")
-    return Claim(claim, "confirmed", f"images still identified at scales of {', '.join(leaking)}")
