@@ -64,6 +64,7 @@ def test_the_path_from_plans_to_page(tmp_path, monkeypatch):
         assert f"PSNR on {words}" in text
         assert f"Leakage and accuracy on {words}" in text
         assert f"figure-4-{name}.svg" in text
+    assert re.search(r"recovers more .* in \d of 2 settings", text)
     links = re.findall(r"\]\(([^)]+)\)", text)
     assert links
     assert all((page.parent / link).exists() for link in links)

@@ -42,7 +42,7 @@ def compare(results: Results, words: str, metric: str) -> Claim:
             outcomes.append("not decidable here")
             reasons.append(f"{title}: no setting of {'the method' if own is None else 'a baseline'} keeps the accuracy")
             continue
-        better = _apart(metric, own[1], other[1])
+        better = above(other[1], own[1]) if metric == "class_recovered" else above(own[1], other[1])
         outcomes.append("confirmed" if better else "not confirmed")
         values = (f"{name} {markdown.interval(found, '{:.2f}')}" for name, found in (own, other))
         reasons.append(f"{title}, trained, aware attacker: {' against '.join(values)}")
@@ -63,7 +63,6 @@ def _best(results: Results, metric: str, part: str, time: int, ours: bool) -> tu
     return pick(found, key=lambda one: one[1].mean, default=None)
 
 
-def _apart(metric: str, own: Summary, other: Summary) -> bool:
-    """Return whether the method is better beyond both intervals."""
-    below, above = (own, other) if metric == "class_recovered" else (other, own)
-    return below.high is not None and above.low is not None and below.high < above.low
+def above(one: Summary, other: Summary) -> bool:
+    """Return whether the interval of one mean lies above that of the other."""
+    return one.low is not None and other.high is not None and one.low > other.high
