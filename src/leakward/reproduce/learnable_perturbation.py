@@ -102,7 +102,9 @@ class LearnablePerturbationPaper(Paper):
         ):
             found[title] = "\n\n".join(_figure(results, name, folder, number) for name in DATA)
         if (folder / figures.PICTURES).exists():
-            rows = ", ".join(["the images", *map(_words, results.defenses("bloodmnist"))])
+            last = results.times("bloodmnist")[-1]
+            sent = results.among([("bloodmnist", attack, last) for attack in results.attacks("bloodmnist")])
+            rows = ", ".join(["the images", *map(_words, dict.fromkeys(sent.scores["defense"]))])
             found["Pictures (figures 2 and 3)"] = (
                 f"![reconstructions]({self.name}/{figures.PICTURES})\n\n"
                 "Images of BloodMNIST (Acevedo et al. 2020, CC BY 4.0), trained network, aware attacker; from above: "
@@ -134,8 +136,8 @@ def _attack(size: Size) -> str:
     if size.attack["name"] == PAPERS["name"]:
         return f"The attack takes {cost}."
     return (
-        f"The attack is `{size.attack['name']}`, whose attacker holds public images, with {cost}: on a network of this "
-        "size and in so few steps, Inverting Gradients, which they used, recovers nothing even without a defence."
+        f"The attack is `{size.attack['name']}`, whose attacker holds public images, with {cost}: in so few steps "
+        "Inverting Gradients, which they used, comes far less close even without a defence."
     )
 
 
@@ -175,7 +177,7 @@ def _leakage(results: Results, part: str) -> str:
             for name, (_, form) in SHOWN.items()
         ]
         utility = [results.accuracy(part, defense, name) for name in ("accuracy", "f1_macro")]
-        rows.append([_words(defense), *found, *("none" if value is None else f"{value:.3f}" for value in utility)])
+        rows.append([_words(defense), *found, *("diverged" if value is None else f"{value:.3f}" for value in utility)])
     return markdown.table(head, rows)
 
 

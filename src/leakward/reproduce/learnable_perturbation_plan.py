@@ -15,7 +15,7 @@ PAIRS: Mapping[str, tuple[tuple[float, float], ...]] = {
 """BiDO's coefficients of inputs and labels."""
 PAPERS = {"name": "inverting-gradients", "total_variation": 1e-6}
 STRONG = {"name": "gaussian-prior"}
-"""Attacks: the paper's, and one that recovers something of small networks in few steps, with public images."""
+"""Attacks: the paper's, and one that comes close in few steps, with public images."""
 THEIRS = {"name": "convnet", "width": 64}
 SLOW = {"learning_rate": 0.01}
 
