@@ -80,6 +80,18 @@ def test_rows_that_are_all_alike_depend_on_nothing_and_have_no_derivative(measur
     assert torch.equal(value, torch.zeros_like(value))
 
 
+@pytest.mark.parametrize("scale", [1e3, 1e5, 1e8])
+def test_rows_of_any_size_have_a_kernel_of_at_most_1_and_finite_dependence(scale):
+    """Rounding made squared distances of large rows negative, and the matrix of the solver singular."""
+    classes = linear_kernel(torch.eye(8)[torch.arange(16) % 8])
+    for seed in range(20):
+        rows = scale * torch.randn(16, 200, generator=generator(seed))
+        rows[1] = rows[0]
+        kernel = gaussian_kernel(rows, 5.0)
+        assert kernel.max() <= 1
+        assert hsic(kernel, classes).isfinite()
+
+
 @pytest.mark.parametrize("measure", MEASURES)
 @pytest.mark.parametrize("layers", [(), ("encoder.1", "encoder.3"), ("predictor",)])
 def test_the_message_is_the_gradient_of_the_equation(lenet, measure, layers):

@@ -21,7 +21,7 @@ def gaussian_kernel(rows: Float[Tensor, "m n"], sigma: float) -> Float[Tensor, "
     rows = rows - rows.mean(0)  # distances stay, and large norms no longer cancel
     square = rows.square().sum(1)
     distance = square[:, None] + square[None, :] - 2 * rows @ rows.mT
-    return torch.exp(-distance / (2 * sigma**2 * rows.shape[1]))
+    return torch.exp(-distance.clamp(min=0) / (2 * sigma**2 * rows.shape[1]))  # below 0 by rounding alone
 
 
 def linear_kernel(rows: Float[Tensor, "m n"]) -> Float[Tensor, "m m"]:
