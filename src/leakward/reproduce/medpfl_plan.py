@@ -19,7 +19,7 @@ ATTACKS = (*OWN, GRADINV)
 NOISE = (0.0025, 0.00333, 0.005, 0.01)
 """Scales of Laplace noise in the paper."""
 BEYOND = (0.03, 0.1, 0.3)
-"""Scales at which it protects, too."""
+"""Larger ones, to see from where on it protects."""
 GAUSSIAN = 0.01
 """Standard deviation of Gaussian noise, for comparison."""
 
