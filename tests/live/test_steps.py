@@ -129,6 +129,7 @@ def test_what_is_wrong_with_the_files_is_for_the_log_alone(site_file, caplog):
         pass
     assert str(site.ledger.path) not in str(caught.value)
     assert str(site.ledger.path) in caplog.text
+    assert "leakward: clinic-a: " in caplog.text
 
 
 @pytest.mark.parametrize("content", ["[[1.5]]", "7", '[["a", 1, 2]]', "\x80"])

@@ -41,7 +41,7 @@ def counted(site: "LiveSite", engine: "PrivacyEngine") -> Generator[None]:
         WithheldError: If steps cannot be counted; the site's log says why.
     """
     accountant: Any = engine.accountant
-    with told_to_the_site(UNCOUNTED, LeakwardError):
+    with told_to_the_site(UNCOUNTED, LeakwardError, site.client):
         if not accountant.history:
             before = [step for entry in site.ledger.entries(site.client) for step in entry.steps]
             accountant.history = merged([*before, *read_steps(site.private)])
@@ -49,7 +49,7 @@ def counted(site: "LiveSite", engine: "PrivacyEngine") -> Generator[None]:
     try:
         yield
     finally:
-        with told_to_the_site(UNCOUNTED, LeakwardError):
+        with told_to_the_site(UNCOUNTED, LeakwardError, site.client):
             keep_steps(site.private, added(earlier, _history(accountant)))
 
 
