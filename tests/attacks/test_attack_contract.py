@@ -12,7 +12,7 @@ from torch import nn
 
 from leakward import registry
 from leakward.attacks import InvertingGradients, Status
-from leakward.attacks.attack import NOT_APPLICABLE
+from leakward.attacks.reconstruction import NOT_APPLICABLE
 from leakward.errors import PlanError
 from leakward.federated import LocalTraining, NoDefense, run_round
 from leakward.models import Task, TaskSpec

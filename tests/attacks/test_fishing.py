@@ -8,8 +8,8 @@ from grid import defenses
 
 from leakward import registry
 from leakward.attacks import Fishing, InvertingGradients, Status
-from leakward.attacks.attack import NOT_APPLICABLE
 from leakward.attacks.fishing import PartOfBatch
+from leakward.attacks.reconstruction import NOT_APPLICABLE
 from leakward.federated import Defense, LocalTraining, NoDefense, Reply, client_update, run_round
 from leakward.federated.defense import SINGLE_GRADIENT
 from leakward.metrics import psnr

@@ -5,8 +5,8 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from leakward.attacks import GGL, GIAS, GIFD, Status
-from leakward.attacks.attack import NOT_APPLICABLE
 from leakward.attacks.ggl import normal_divergence
+from leakward.attacks.reconstruction import NOT_APPLICABLE
 from leakward.attacks.searching.generative import better
 from leakward.attacks.searching.matching import cosine_distance
 from leakward.attacks.searching.replay import gather

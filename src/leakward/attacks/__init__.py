@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from leakward import registry
 from leakward.attacks.attack import Attack as Attack
-from leakward.attacks.attack import Reconstruction as Reconstruction
+from leakward.attacks.reconstruction import Reconstruction as Reconstruction
 from leakward.attacks.solvers import Status as Status
 
 if TYPE_CHECKING:

@@ -18,10 +18,11 @@ from typing import ClassVar
 
 import torch
 
-from leakward.attacks.attack import Attack, Reconstruction
+from leakward.attacks.attack import Attack
 from leakward.attacks.reading.label_counts import infer_labels
 from leakward.attacks.reading.readable import readable
 from leakward.attacks.reading.sequence import first_linear
+from leakward.attacks.reconstruction import Reconstruction
 from leakward.attacks.searching.replay import labels_known
 from leakward.attacks.solvers import Progress, Status
 from leakward.federated import Share

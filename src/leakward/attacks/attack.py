@@ -1,44 +1,19 @@
-"""The ``Attack`` interface and its answer."""
+"""The ``Attack`` interface."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 
-from leakward.attacks.solvers import Progress, Status
+from leakward.attacks.reconstruction import NOT_APPLICABLE, Reconstruction
+from leakward.attacks.searching.pretence import likelier
+from leakward.attacks.solvers import Progress
 from leakward.federated import Share
 from leakward.models import Task
 from leakward.threat import Observation
 from leakward.types import Batch, Tensors
-
-
-@dataclass(frozen=True, eq=False)
-class Reconstruction:
-    """What an attack makes of one observation.
-
-    Attributes:
-        images: In [0, 1]; None unless ``status`` is ok.
-        labels: As the attacker believes them.
-        objective: The attacker's own loss of the images it chose; smaller is better.
-        status: How the attack ended.
-        evaluations: Objective-and-gradient evaluations it took, over all restarts.
-        member: Which attack of several it comes from; empty if there is but one.
-    """
-
-    images: Float[Tensor, "b c h w"] | None
-    labels: Int[Tensor, " b"] | None
-    objective: float
-    status: Status
-    evaluations: int = 0
-    member: str = ""
-
-
-NOT_APPLICABLE = Reconstruction(None, None, float("inf"), Status.NOT_APPLICABLE)
 
 
 class Attack(ABC):
@@ -101,7 +76,7 @@ class Attack(ABC):
         able = [self.can_attack(observation) for observation in observations]
         given = [observation for observation, ok in zip(observations, able, strict=True) if ok]
         _require_alike(given)
-        found = iter(self.attack(given, rng, progress) if given else [])
+        found = iter(likelier(self.attack, given, rng, progress) if given else [])
         return [next(found) if ok else NOT_APPLICABLE for ok in able]
 
     def can_attack(self, observation: Observation) -> bool:

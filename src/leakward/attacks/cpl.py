@@ -23,7 +23,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from leakward.attacks.attack import Attack, Reconstruction
+from leakward.attacks.attack import Attack
+from leakward.attacks.reconstruction import Reconstruction
 from leakward.attacks.searching.matching import squared_distance
 from leakward.attacks.searching.replay import gather, labels_known
 from leakward.attacks.solvers import LBFGS, Draws, Problem, Progress

@@ -30,9 +30,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leakward.attacks.attack import Attack, Reconstruction
+from leakward.attacks.attack import Attack
 from leakward.attacks.reading.rows import answer, candidates, distinct, layer_rows
 from leakward.attacks.reading.sequence import first_linear
+from leakward.attacks.reconstruction import Reconstruction
 from leakward.attacks.solvers import Progress
 from leakward.fields import check, positive
 from leakward.models import Task

@@ -20,7 +20,8 @@ from typing import ClassVar
 
 import torch
 
-from leakward.attacks.attack import Attack, Reconstruction
+from leakward.attacks.attack import Attack
+from leakward.attacks.reconstruction import Reconstruction
 from leakward.attacks.searching.matching import squared_distance
 from leakward.attacks.searching.replay import gather
 from leakward.attacks.solvers import LBFGS, Draws, Problem, Progress

@@ -30,7 +30,7 @@ from typing import ClassVar
 import torch
 
 from leakward.attacks.analytic_linear import AnalyticLinear
-from leakward.attacks.attack import Attack, Reconstruction
+from leakward.attacks.attack import Attack
 from leakward.attacks.fedavg_inversion import FedAvgInversion
 from leakward.attacks.fl_gradient_inversion import FLGradientInversion
 from leakward.attacks.gaussian_prior import GaussianPrior
@@ -38,6 +38,7 @@ from leakward.attacks.gradinversion import GradInversion
 from leakward.attacks.idlg import IDLG
 from leakward.attacks.inverting_gradients import InvertingGradients
 from leakward.attacks.learning_to_invert import LearningToInvert
+from leakward.attacks.reconstruction import Reconstruction
 from leakward.attacks.searching.likelihood import Judge
 from leakward.attacks.solvers import Progress, Status, span
 from leakward.attacks.spear import SPEAR

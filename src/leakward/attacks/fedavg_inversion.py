@@ -37,8 +37,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from leakward.attacks.attack import Attack, Reconstruction
+from leakward.attacks.attack import Attack
 from leakward.attacks.reading.label_counts import infer_labels
+from leakward.attacks.reconstruction import Reconstruction
 from leakward.attacks.searching.epoch_sets import assemble, mean_disagreement
 from leakward.attacks.searching.layerwise import layer_factors, layerwise_distance
 from leakward.attacks.searching.priors import total_variation

@@ -34,9 +34,10 @@ from typing import ClassVar
 
 import torch
 
-from leakward.attacks.attack import Attack, Reconstruction
+from leakward.attacks.attack import Attack
 from leakward.attacks.inverting_gradients import InvertingGradients
 from leakward.attacks.reading.rows import summed
+from leakward.attacks.reconstruction import Reconstruction
 from leakward.attacks.solvers import Progress, Status, span
 from leakward.errors import ModelError
 from leakward.federated import Defense, Evidence, Reply

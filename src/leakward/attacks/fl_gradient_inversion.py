@@ -40,8 +40,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from leakward.attacks.attack import Attack, Reconstruction
+from leakward.attacks.attack import Attack
 from leakward.attacks.reading.batch_statistics import known_layers, observed_statistics
+from leakward.attacks.reconstruction import Reconstruction
 from leakward.attacks.searching.priors import total_variation
 from leakward.attacks.searching.replay import gather
 from leakward.attacks.solvers import Adam, Draws, Problem, Progress

@@ -33,7 +33,8 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from leakward.attacks.attack import Attack, Reconstruction
+from leakward.attacks.attack import Attack
+from leakward.attacks.reconstruction import Reconstruction
 from leakward.attacks.searching.matching import entries, unexplained
 from leakward.attacks.searching.principal_components import PrincipalComponents
 from leakward.attacks.searching.replay import Victims, gather, labels_known

@@ -29,7 +29,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from leakward.attacks.attack import Attack, Reconstruction
+from leakward.attacks.attack import Attack
+from leakward.attacks.reconstruction import Reconstruction
 from leakward.attacks.searching.generative import draw_codes, obtain, prior_within_reach, shown
 from leakward.attacks.searching.matching import squared_distance
 from leakward.attacks.searching.replay import gather, labels_known

@@ -32,7 +32,8 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from leakward.attacks.attack import Attack, Reconstruction
+from leakward.attacks.attack import Attack
+from leakward.attacks.reconstruction import Reconstruction
 from leakward.attacks.searching.generative import better, draw_codes, obtain, prior_within_reach, shown
 from leakward.attacks.searching.matching import cosine_distance
 from leakward.attacks.searching.priors import total_variation

@@ -37,10 +37,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from leakward.attacks.attack import Attack, Reconstruction
+from leakward.attacks.attack import Attack
 from leakward.attacks.reading.batch_statistics import known_layers, observed_statistics
 from leakward.attacks.reading.labels import distinct_labels
 from leakward.attacks.reading.readable import readable
+from leakward.attacks.reconstruction import Reconstruction
 from leakward.attacks.searching.consensus import consensus
 from leakward.attacks.searching.matching import squared_distance
 from leakward.attacks.searching.priors import total_variation

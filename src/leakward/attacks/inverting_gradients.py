@@ -26,7 +26,8 @@ from typing import ClassVar
 
 import torch
 
-from leakward.attacks.attack import Attack, Reconstruction
+from leakward.attacks.attack import Attack
+from leakward.attacks.reconstruction import Reconstruction
 from leakward.attacks.searching.matching import cosine_distance
 from leakward.attacks.searching.priors import total_variation
 from leakward.attacks.searching.replay import gather, labels_known

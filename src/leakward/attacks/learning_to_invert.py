@@ -37,10 +37,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from leakward.attacks.attack import Attack, Reconstruction
+from leakward.attacks.attack import Attack
 from leakward.attacks.learning.inverse_network import fit, nearest_order, start_network
 from leakward.attacks.learning.simulation import as_vector, draw_clients, simulate
 from leakward.attacks.learning.sketch import Sketch
+from leakward.attacks.reconstruction import Reconstruction
 from leakward.attacks.searching.matching import cosine_distance
 from leakward.attacks.searching.replay import gather, labels_known
 from leakward.attacks.solvers import Progress, Status

@@ -41,9 +41,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leakward.attacks.attack import Attack, Reconstruction
+from leakward.attacks.attack import Attack
 from leakward.attacks.reading.closed_form import NO_ANSWER, answer, read_evidence, read_state, streams
 from leakward.attacks.reading.recursion import Layer, constraints, read_layers, solve
+from leakward.attacks.reconstruction import Reconstruction
 from leakward.attacks.searching.matching import TINY
 from leakward.attacks.searching.replay import gather
 from leakward.attacks.solvers import Progress

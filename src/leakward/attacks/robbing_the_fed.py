@@ -32,8 +32,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from leakward.attacks.attack import Attack, Reconstruction
+from leakward.attacks.attack import Attack
 from leakward.attacks.reading.rows import Rows, answer, candidates, layer_rows
+from leakward.attacks.reconstruction import Reconstruction
 from leakward.attacks.solvers import Progress
 from leakward.fields import check, positive, whole
 from leakward.models import Task, build_task

@@ -41,11 +41,12 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.func import grad, vmap
 
-from leakward.attacks.attack import Attack, Reconstruction
+from leakward.attacks.attack import Attack
 from leakward.attacks.reading.closed_form import NO_ANSWER, answer, read_evidence, read_state, streams
 from leakward.attacks.reading.disaggregation import disaggregate, factorise
 from leakward.attacks.reading.label_counts import infer_labels
 from leakward.attacks.reading.sequence import first_linear
+from leakward.attacks.reconstruction import Reconstruction
 from leakward.attacks.searching.matching import TINY
 from leakward.attacks.searching.replay import Victims, gather, labels_known
 from leakward.attacks.solvers import Progress

@@ -17,6 +17,7 @@ than the share 1 - f of a gradient is zero, as in networks with many dead units,
 
 An attacker who knows of it replays the pruning, which is what a perturbed gradient is on average, and trusts
 everything: what was pruned is small. Trusting only what was sent, or what stands above the noise, recovered less.
+Pruning jumps, which stops searches without a prior, so the attacker also replays the undefended client.
 Several local steps are pruned one by one, and the replay prunes their sum.
 
 Equations and defaults are those of the authors' code (TL-System/plato), since the paper's text was not at hand. What
@@ -71,6 +72,11 @@ class Outpost(Defense):
     @property
     def keeps_private(self) -> bool:
         """Return that it keeps a count."""
+        return True
+
+    @property
+    def jumps(self) -> bool:
+        """Return that pruning does: which entries are the largest changes all at once."""
         return True
 
     def start_private(self, task: Task, state: Tensors, tape: Tape) -> Tensors:

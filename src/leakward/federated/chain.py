@@ -76,6 +76,11 @@ class Chain(Defense):
         """Return whether some part asks for it, and none voids what it proves."""
         return not self.mixes_images and any(part.poisson for part in self.parts)
 
+    @property
+    def jumps(self) -> bool:
+        """Return whether some part does."""
+        return any(part.jumps for part in self.parts)
+
     def install(self, task: Task, state: Tensors, rng: torch.Generator) -> tuple[Task, Tensors]:
         """Let every part change the network."""
         return reduce(lambda made, part: part.install(*made, rng), self.parts, (task, state))

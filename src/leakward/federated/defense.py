@@ -129,6 +129,14 @@ class Defense:
         """Return whether ``on_task`` needs what is fitted; a model is then tested as the first client runs it."""
         return False
 
+    @property
+    def jumps(self) -> bool:
+        """Return whether what is replayed jumps where a candidate hardly moves.
+
+        Searches may then get further with the undefended client, so that an attacker who knows runs both.
+        """
+        return False
+
     def install(self, task: Task, state: Tensors, rng: torch.Generator) -> tuple[Task, Tensors]:
         """Change the network that all sites train, and its weights: once, before anything else.
 

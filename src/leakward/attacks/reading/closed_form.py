@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from leakward.attacks.attack import Reconstruction
+from leakward.attacks.reconstruction import Reconstruction
 from leakward.attacks.searching.matching import TINY, squared_distance
 from leakward.attacks.searching.replay import Victims, cast
 from leakward.attacks.solvers import Status

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from leakward.attacks.attack import Reconstruction
 from leakward.attacks.reading.readable import readable
 from leakward.attacks.reading.row_replay import explain
+from leakward.attacks.reconstruction import Reconstruction
 from leakward.attacks.solvers import Status
 from leakward.threat import Observation
 

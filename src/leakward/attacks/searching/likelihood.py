@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from leakward.attacks.attack import Reconstruction
+from leakward.attacks.reconstruction import Reconstruction
 from leakward.attacks.searching.matching import entries, unexplained
 from leakward.attacks.searching.principal_components import PrincipalComponents
 from leakward.attacks.searching.replay import Victims, gather

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.func import vmap
 from torch.utils import _pytree as pytree
 
-from leakward.attacks.attack import Reconstruction
 from leakward.attacks.reading.label_counts import infer_labels
+from leakward.attacks.reconstruction import Reconstruction
 from leakward.attacks.solvers import Draws, Solution, Status
 from leakward.attacks.solvers.problem import Victim
 from leakward.errors import ModelError
