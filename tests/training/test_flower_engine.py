@@ -24,6 +24,7 @@ def trained(case, data):
         cwd=data.parent, env=os.environ | own, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert "terminate failed" not in done.stderr  # Ray would then end the process now and then
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -4,7 +4,8 @@ The only place where Flower has to be there; it comes with the extra ``flower``.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from threading import Event
 from typing import Any
@@ -47,7 +48,7 @@ def train(
         "init_args": {"address": "local", "num_cpus": min(clients, os.cpu_count() or 1)},
         "client_resources": dict(CLIENT),
     }
-    with quiet("flwr"):
+    with quiet("flwr"), _killed_at_the_end():
         for job in jobs:  # wrong settings need not wait for the engine
             make_strategy(job.federation)
         progress(0, "starting the engine", 0.0)
@@ -56,3 +57,25 @@ def train(
             run_simulation(server, client_app(jobs), clients, backend_config=backend)
         finally:
             stopped.set()
+
+
+@contextmanager
+def _killed_at_the_end() -> Generator[None]:
+    """Have Flower kill the processes of its clients, which it asks to go (Flower 1.41).
+
+    Ray 2.55 takes one that goes for lost, tries to tell so, and ends this process without a word if it is shut down
+    meanwhile, which Flower does next.
+    """
+    import ray
+    from flwr.simulation.ray_transport.ray_actor import BasicActorPool
+
+    def kill(self: Any) -> None:
+        for process in self.pool:
+            ray.kill(process)
+
+    asking = BasicActorPool.terminate_all_actors
+    BasicActorPool.terminate_all_actors = kill
+    try:
+        yield
+    finally:
+        BasicActorPool.terminate_all_actors = asking
