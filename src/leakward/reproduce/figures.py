@@ -1,6 +1,7 @@
 """Figures of a page that is kept in a repository: equal tables, equal files."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,31 +36,63 @@ class Point:
     y: Summary
 
 
+@dataclass(frozen=True)
+class Curve:
+    """One setting over time.
+
+    Attributes:
+        name: In the legend.
+        times: In ascending order.
+        values: With their intervals, one for each time.
+    """
+
+    name: str
+    times: Sequence[int]
+    values: Sequence[Summary]
+
+
+def require_matplotlib() -> None:
+    """Raise ``LeakwardError`` if nothing can be drawn."""
+    if find_spec("matplotlib") is None:
+        raise LeakwardError("figures: expected Matplotlib, which is not installed; install leakward[reproduce]")
+
+
 def scatter(points: Sequence[Point], x: str, y: str, title: str, path: Path) -> None:
     """Write one point with bars for every setting, as SVG.
 
     Raises:
         LeakwardError: If Matplotlib is not installed.
     """
-    if find_spec("matplotlib") is None:
-        raise LeakwardError("figures: expected Matplotlib, which is not installed; install leakward[reproduce]")
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
+    with _drawn((7.2, 4.2), path) as figure:
+        axes: Any = figure.add_subplot()
+        colours = {family: f"C{place}" for place, family in enumerate(dict.fromkeys(point.family for point in points))}
+        for family, level in dict.fromkeys((point.family, point.level) for point in points):
+            own = [point for point in points if (point.family, point.level) == (family, level)]
+            values = [[point.x.mean for point in own], [point.y.mean for point in own]]
+            axes.errorbar(*values, xerr=_bars([p.x for p in own]), yerr=_bars([p.y for p in own]), fmt="o", capsize=2,
+                color=colours[family], mfc=colours[family] if level == "aware" else "white", label=f"{family}, {level}",
+            )  # fmt: skip
+        axes.set(xlabel=x, ylabel=y, title=title)
+        axes.grid(alpha=0.3)
+        figure.legend(loc="outside right upper", fontsize="small")
 
-    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
-    axes: Any = figure.add_subplot()
-    colours = {family: f"C{place}" for place, family in enumerate(dict.fromkeys(point.family for point in points))}
-    for family, level in dict.fromkeys((point.family, point.level) for point in points):
-        own = [point for point in points if (point.family, point.level) == (family, level)]
-        values = [[point.x.mean for point in own], [point.y.mean for point in own]]
-        axes.errorbar(*values, xerr=_bars([p.x for p in own]), yerr=_bars([p.y for p in own]), fmt="o", capsize=2,
-            color=colours[family], mfc=colours[family] if level == "aware" else "white", label=f"{family}, {level}",
-        )  # fmt: skip
-    axes.set(xlabel=x, ylabel=y, title=title)
-    axes.grid(alpha=0.3)
-    figure.legend(loc="outside right upper", fontsize="small")
-    with rc_context({"svg.hashsalt": "leakward", "svg.fonttype": "none"}):
-        figure.savefig(path, metadata={"Date": None})
+
+def curves(panels: Mapping[str, Sequence[Curve]], x: str, y: str, path: Path) -> None:
+    """Write what changes over time, with bars, as SVG: side by side, a panel for each title with curves of equal names.
+
+    Raises:
+        LeakwardError: If Matplotlib is not installed.
+    """
+    with _drawn((2.4 + 2.4 * len(panels), 3.4), path) as figure:
+        row: Any = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axes, (title, own) in zip(row, panels.items(), strict=True):
+            for curve in own:
+                bars, means = _bars(curve.values), [value.mean for value in curve.values]
+                axes.errorbar(curve.times, means, yerr=bars, fmt="o-", ms=3, lw=1, capsize=2, label=curve.name)
+            axes.set(xlabel=x, title=title)
+            axes.grid(alpha=0.3)
+        row[0].set(ylabel=y)
+        figure.legend(*row[0].get_legend_handles_labels(), loc="outside right upper", fontsize="small")
 
 
 def pictures(run: Path, path: Path, attack: str = "") -> None:
@@ -89,3 +122,16 @@ def _bars(values: Sequence[Summary]) -> list[list[float]] | None:
         [value.mean - (value.low or 0.0) for value in values],
         [(value.high or 0.0) - value.mean for value in values],
     ]
+
+
+@contextmanager
+def _drawn(size: tuple[float, float], path: Path) -> Generator[Any]:
+    """Yield a figure of so many inches to draw into, and write it."""
+    require_matplotlib()
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    yield figure
+    with rc_context({"svg.hashsalt": "leakward", "svg.fonttype": "none"}):
+        figure.savefig(path, metadata={"Date": None})

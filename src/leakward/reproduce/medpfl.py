@@ -92,7 +92,7 @@ class MedPFLPaper(Paper):
             "All attacks on one network": "The LeNet of iDLG. The paper lacks this: its comparison of attacks is one "
             "of networks as well.\n\n" + _attacks(results, published, own=False),
             "Noise": _noise(results),
-            "While the network is trained": _progress(results),
+            "While the network is trained": _progress(results, folder),
         }
         shown = {words: f"{name}.png" for name, words in SETS.items() if (folder / f"{name}.png").exists()}
         if shown:
@@ -197,12 +197,16 @@ def _noise(results: Results) -> str:
     return f"{about}\n\n{markdown.table(head, rows)}"
 
 
-def _progress(results: Results) -> str:
+def _progress(results: Results, folder: Path) -> str:
+    """Return SSIM by epochs of training, and draw it."""
     times = results.times(f"{next(iter(SETS))}/training")
-
-    def entry(name: str, time: int) -> str:
-        return markdown.interval(results.measure("ssim", part=f"{name}/training", after_rounds=time), "{:.2f}")
-
-    rows = [[words, *(entry(name, time) for time in times)] for name, words in SETS.items()]
+    found = {
+        words: [results.measure("ssim", part=f"{name}/training", after_rounds=time) for time in times]
+        for name, words in SETS.items()
+    }
+    lines = [figures.Curve(words, times, [value for value in own if value]) for words, own in found.items()]
+    figures.curves({"CPL": lines}, "epoch", "SSIM", folder / "training.svg")
+    rows = [[words, *(markdown.interval(value, "{:.2f}") for value in own)] for words, own in found.items()]
     about = "SSIM of what CPL recovers from the LeNet of four convolutions, by the epochs of training before."
-    return f"{about}\n\n{markdown.table(['images', *(f'epoch {t}' for t in times)], rows)}"
+    table = markdown.table(["images", *(f"epoch {t}" for t in times)], rows)
+    return f"{about}\n\n{table}\n\n![SSIM over the training]({folder.name}/training.svg)"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from leakward.auditing import audit, make_plan
 from leakward.report import markdown
+from leakward.reproduce.figures import require_matplotlib
 from leakward.reproduce.made import Made, load_made, look
 from leakward.reproduce.paper import Claim, Paper, Scale
 from leakward.reproduce.results import collect, load_results
@@ -32,6 +33,7 @@ def reproduce(
     Raises:
         LeakwardError: If something is wrong that the user can mend; the message is one sentence.
     """
+    require_matplotlib()  # which the page needs at the end
     plans = {name: make_plan(tables) for name, tables in paper.parts(scale).items()}
     root = out / f"{paper.name}-{scale}"
     runs, trainings = {name: root / name for name in plans}, root / "trainings" if paper.shared_trainings else None

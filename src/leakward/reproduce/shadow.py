@@ -59,8 +59,11 @@ class ShadowPaper(Paper):
         return shadow_claims.claims(results)
 
     def sections(self, results: Results, folder: Path) -> Mapping[str, str]:
-        """Return differences, accuracy, all attacks over time, all measures, and the pictures."""
-        found = dict(shadow_sections.sections(results))
+        """Return differences, accuracy, all attacks over time, all measures, the figures, and the pictures."""
+        found = {
+            **shadow_sections.sections(results),
+            "Over the training": shadow_sections.over_training(results, folder),
+        }
         if (folder / figures.PICTURES).exists():
             rows = ", ".join(["the images", *map(shadow_sections.short, results.defenses(PICTURED))])
             found["Pictures"] = (

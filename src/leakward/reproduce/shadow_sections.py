@@ -1,10 +1,12 @@
 """The tables of the page on the shadow defence."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from leakward.metrics import METRICS
 from leakward.report import markdown
+from leakward.reproduce import figures
 from leakward.reproduce.results import Results
 from leakward.reproduce.shadow_claims import CLEAR, PSNR, SSIM, leaking, parts
 from leakward.reproduce.shadow_plan import MEASURES, SETS, START, Images, short
@@ -19,6 +21,27 @@ def sections(results: Results) -> Mapping[str, str]:
         found[f"All measures on {images.words}"] = _measures(results, key)
     start = _start(results)
     return found | ({"The paper's network at its start": start} if start else {})
+
+
+def over_training(results: Results, folder: Path) -> str:
+    """Draw the SSIM of what is recovered from single images over the training, and return links to the figures."""
+    links: list[str] = []
+    for key, images in SETS.items():
+        part, name = f"{key}/batch 1", f"{key}.svg"
+        panels = {
+            attack: [_curve(results, part, attack, defense) for defense in results.defenses(part)]
+            for attack in results.attacks(part)
+        }
+        figures.curves(panels, "round", f"SSIM, {images.words}", folder / name)
+        links.append(f"![SSIM over the training, {images.words}]({folder.name}/{name})")
+    return "\n\n".join(links)
+
+
+def _curve(results: Results, part: str, attack: str, defense: str) -> figures.Curve:
+    where: dict[str, Any] = {"part": part, "attack": attack, "defense": defense}
+    found = {time: results.measure("ssim", after_rounds=time, **where) for time in results.times(part)}
+    known = {time: value for time, value in found.items() if value is not None}
+    return figures.Curve(short(defense), [*known], [*known.values()])
 
 
 def _differences(results: Results) -> str:
