@@ -7,7 +7,7 @@ from typing import Any
 from leakward.metrics import METRICS
 from leakward.report import markdown
 from leakward.reproduce import figures
-from leakward.reproduce.results import Results
+from leakward.reproduce.results import Place, Results
 from leakward.reproduce.shadow_claims import CLEAR, PSNR, SSIM, leaking, parts
 from leakward.reproduce.shadow_plan import MEASURES, SETS, START, Images, short
 
@@ -48,10 +48,11 @@ def _differences(results: Results) -> str:
     """Return the four numbers of the abstract beside ours, and those of the controls."""
     about = (
         "By how much PSNR and SSIM of the reconstructions fall, image by image, in all cells whose attack identifies "
-        f"more images than chance without a defence. PSNR counts up to {CLEAR:.0f} dB, where nobody sees a difference."
+        "more images than chance without a defence, and which share of the images of those cells is identified. PSNR "
+        f"counts up to {CLEAR:.0f} dB, where nobody sees a difference."
     )
     rows = [
-        [images.words, short(name), *_row(results, key, name, images)]
+        [images.words, _called(results, key, name), *_row(results, key, name, images)]
         for key, images in SETS.items()
         for name in results.defenses(parts(results, key)[0])
         if name != "none"
@@ -61,13 +62,25 @@ def _differences(results: Results) -> str:
 
 
 def _row(results: Results, key: str, name: str, images: Images) -> list[str]:
-    own = results.among(leaking(results, key))
+    own = results.among(_tried(results, key, name))
     shadow = name.startswith("shadow-defense")
     found = [own.difference(one.metric, name, at_most=one.most) for one in (PSNR, SSIM)]
     psnr, ssim = (markdown.interval(value, one.form) for value, one in zip(found, (PSNR, SSIM), strict=True))
     stated = [str(number) if shadow else "" for number in (images.psnr, images.ssim)]
     rates = [markdown.interval(own.measure("identified", defense=defense), "{:.0%}") for defense in (name, "none")]
     return [psnr, stated[0], ssim, stated[1], *rates]
+
+
+def _tried(results: Results, key: str, name: str) -> list[Place]:
+    """Return the cells in which there is something to protect, and the defence was tried."""
+    return [place for place in leaking(results, key) if name in results.defenses(place[0])]
+
+
+def _called(results: Results, key: str, name: str) -> str:
+    """Return a name for tables that says so where a defence was not tried on all sizes of updates."""
+    tried, every = ({place[0] for place in _tried(results, key, one)} for one in (name, "none"))
+    alone = ", ".join(part.partition("/")[2] for part in parts(results, key) if part in tried)
+    return short(name) if tried == every else f"{short(name)} ({alone} alone)"
 
 
 def _accuracy(results: Results) -> str:
@@ -108,7 +121,10 @@ def _measures(results: Results, key: str) -> str:
     own = results.among(leaking(results, key))
     head = ["defence", *(METRICS[name].title for name in MEASURES)]
     rows = [
-        [short(name), *(markdown.interval(own.measure(one, defense=name), _form(one)) for one in MEASURES)]
+        [
+            _called(results, key, name),
+            *(markdown.interval(own.measure(one, defense=name), _form(one)) for one in MEASURES),
+        ]
         for name in results.defenses(parts(results, key)[0])
     ]
     about = "Over all cells whose attack identifies more images than chance without a defence."
