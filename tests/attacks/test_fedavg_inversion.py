@@ -131,10 +131,12 @@ def test_tensors_are_weighed_by_layer_and_by_trust():
     share = torch.tensor([*factors.values()])
     assert_close(layerwise_distance(found, target, factors), (share * apart).sum() / share.sum())
     trust = {n: torch.full((5,), value) for n, value in zip(names, (0.5, 0.0, 1.0), strict=True)}
-    share = share * torch.tensor([0.5, 0.0, 1.0])
-    assert_close(layerwise_distance(found, target, factors, trust), (share * apart).sum() / share.sum())
+    trusted = (share * torch.tensor([0.5, 0.0, 1.0]) * apart).sum() / share.sum()
+    assert_close(layerwise_distance(found, target, factors, trust), trusted)
+    less = {n: value / 10 for n, value in trust.items()}
+    assert_close(layerwise_distance(found, target, factors, less), trusted)
     nothing = {n: torch.zeros(5) for n in names}
-    assert_close(layerwise_distance(found, target, factors, nothing), torch.tensor(1.0))
+    assert_close(layerwise_distance(found, target, factors, nothing), torch.tensor(0.0))
     assert_close(layerwise_distance(target, target, factors), torch.tensor(0.0), atol=1e-6, rtol=0)
 
 

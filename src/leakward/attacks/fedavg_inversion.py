@@ -4,7 +4,7 @@ A client that trains for several epochs in several minibatches sends one sum of 
 of them. Which images met in a minibatch is not known, and is another in every epoch. So each epoch gets candidate
 images of its own, and a prior that does not depend on their order says that all epochs hold the same set:
 
-    X* = argmin  sum_l w_l (1 - <u_l(X), u_l> / (|u_l(X)| |u_l|)) / sum_l w_l  +  alpha TV(X)
+    X* = argmin  sum_l w_l t_l (1 - <u_l(X), u_l> / (|u_l(X)| |u_l|)) / sum_l w_l  +  alpha TV(X)
                + lambda (1 / E^2) sum_ij || g(X_i) - g(X_j) ||^2                              (eqs. 4, 5)
 
 In the end the images of all epochs are matched to those of the first, and averaged.
@@ -14,7 +14,8 @@ In the end the images of all epochs are matched to those of the first, and avera
 | X_1 .. X_E | candidate ``images`` (e b c h w) of the epochs, at the start N(0, 1) after normalisation |
 | u | ``victim["message"]``, the change of the weights; u(X) the same client, run once over all X |
 | g | mean image of an epoch (``epoch_sets.mean_disagreement``), lambda is ``agreement`` |
-| w_l | exp(-``layer_decay`` l) for the tensors of layer l, times the attacker's mean trust in the tensor |
+| w_l | exp(-``layer_decay`` l) for the tensors of layer l |
+| t_l | 1, or of an attacker who knows a defence the mean trust in the tensor beside that in the one trusted most |
 | alpha | ``total_variation`` |
 | label counts | ``label_counts`` |
 

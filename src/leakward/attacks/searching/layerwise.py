@@ -25,16 +25,14 @@ def layer_factors(names: Sequence[str], decay: float) -> dict[str, float]:
 def layerwise_distance(
     found: Tensors, target: Tensors, factors: Mapping[str, float], weight: Tensors | None = None
 ) -> Float[Tensor, ""]:
-    """Return the weighted mean of the cosine distances of the single tensors, in [0, 2].
+    """Return the mean of the cosine distances of the single tensors, weighted by their factors, in [0, 2].
 
-    A tensor's weight is its factor times the mean trust in its entries, if ``weight`` is given. Without trust in
-    anything it is 1.
+    If ``weight`` is given, each counts by the mean trust in its entries, beside that in the tensor trusted most: one
+    that is not trusted is no evidence, which leaves more to a prior. Without trust in anything the distance is 0.
     """
-    shares: list[Tensor] = []
-    closeness: list[Tensor] = []
-    for name, factor in factors.items():
-        trust = None if weight is None else {name: weight[name]}
-        shares.append(factor * (torch.ones_like(target[name]) if weight is None else weight[name]).mean())
-        closeness.append(1 - cosine_distance({name: found[name]}, {name: target[name]}, trust))
-    share = torch.stack(shares)
-    return 1 - (share * torch.stack(closeness)).sum() / share.sum().clamp_min(TINY)
+    if weight is None:
+        weight = {name: torch.ones_like(value) for name, value in target.items()}
+    apart = torch.stack([cosine_distance({n: found[n]}, {n: target[n]}, {n: weight[n]}) for n in factors])
+    trust = torch.stack([weight[name].mean() for name in factors])
+    share = torch.tensor([*factors.values()]).to(trust) * trust / trust.max().clamp_min(TINY)
+    return (share * apart).sum() / sum(factors.values())
