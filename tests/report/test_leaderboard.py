@@ -24,7 +24,10 @@ def board(tmp_path):
 def run(make_run):
     """A finished run with these results; clipping recovers images better than sign does."""
 
-    def make(found=FOUND, positive=True, rate=0.1, images=0, attack="dlg", verdict="leaks", **options):
+    def make(
+        found=FOUND, positive=True, rate=0.1, images=0, attack="dlg", verdict="leaks", data="phantom", epsilon=None,
+        **options,
+    ):  # fmt: skip
         def edit(summary, plan):
             row = summary["defenses"][0]
             cell = {"cells": summary["cells"][0] | {"recipe": "update", "attack": attack}}
@@ -32,7 +35,7 @@ def run(make_run):
             summary["cells"] = [cell["cells"] | {"defense": name, "knowledge": "aware"} for name in found]
             summary["defenses"] = [
                 row
-                | {"defense": name, "accuracy": accuracy, "victims": 8}
+                | {"defense": name, "accuracy": accuracy, "victims": 8, "epsilon": epsilon}
                 | {"verdict": {"status": verdict if name != "none" else "leaks", "reason": "made up"}}
                 | {
                     "levels": {
@@ -46,7 +49,7 @@ def run(make_run):
             ]
             summary["controls"]["positive"]["passed"] = positive
             plan["plan"] = {
-                "data": {"name": "phantom", "clients": 4},
+                "data": {"name": data, "clients": 4},
                 "model": {"name": "cnn6", "width": 6},
                 "recipe": {"learning_rate": rate},
                 "audit": {"victims": 8, "labels": "inferred"},
@@ -98,6 +101,21 @@ def test_other_settings_are_other_sections(run, board):
     assert board[1].read_text().count("## phantom, cnn6(width=6), update") == 3
     assert "4 clients, 10 rounds of 50 images" in board[1].read_text()
     assert places(board[1]).count(("", "dp-sgd")) == 2
+
+
+def test_images_in_a_folder_are_the_same_wherever_it_lies(run, board):
+    update_leaderboard([run(data="/one/skin")], *board)
+    assert update_leaderboard([run(folder="again", data="/another/skin")], *board) == 5
+    assert update_leaderboard([run(folder="other", data="/one/xray")], *board) == 10
+    assert "/one" not in board[0].read_text()
+
+
+def test_numbers_that_stay_are_written_as_they_were(run, board):
+    update_leaderboard([run(epsilon=219974.0)], *board)
+    before = board[0].read_text()
+    assert ",219974," in before
+    update_leaderboard([run({"none": (1.0, 0.9)}, images=500, folder="more")], *board)
+    assert {*before.splitlines()} < {*board[0].read_text().splitlines()}
 
 
 def test_of_several_attacks_the_one_that_finds_most_counts(run, board):

@@ -50,6 +50,7 @@ def update_leaderboard(runs: Sequence[Path], table: Path, page: Path, *, cost: f
     parts = [_read(table)] if table.exists() or not runs else []
     parts += [pd.DataFrame(_entries(read_run(run)), columns=COLUMNS) for run in runs]
     known = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
+    known[NUMBERS] = known[NUMBERS].astype(float)
     found = known.drop_duplicates(KEY, keep="last").sort_values([*SETTING, "defense"], ignore_index=True)
     table.parent.mkdir(parents=True, exist_ok=True)
     found.to_csv(table, index=False, float_format="%.6g")
@@ -75,7 +76,7 @@ def _entries(run: Run) -> list[dict[str, Any]]:
     require_success(run)
     own = [cell for cell in summary.cells if cell.server == "honest"]
     common = {
-        "data": Path(plan["data"]["name"]).stem,
+        "data": _images(plan),
         "model": _named(plan["model"]),
         "recipe": next(cell.recipe for cell in own if cell.defense == NO_DEFENSE),
         "trained": _trained(plan),
@@ -89,9 +90,14 @@ def _entries(run: Run) -> list[dict[str, Any]]:
 def _setting(plan: dict[str, Any]) -> str:
     """Return a digest of everything in a plan but attacks, defences, and how much is measured."""
     audit = {key: value for key, value in plan["audit"].items() if key not in CELL}
-    data = {key: value for key, value in plan["data"].items() if key != "path"}
+    data = {key: value for key, value in plan["data"].items() if key != "path"} | {"name": _images(plan)}
     training = "federation" if plan.get("federation") else "utility"
     return digest({**{name: plan[name] for name in ("model", "recipe", training)}, "data": data, "audit": audit})
+
+
+def _images(plan: dict[str, Any]) -> str:
+    """Return the name of the set of images, wherever it lies."""
+    return Path(plan["data"]["name"]).stem
 
 
 def _trained(plan: dict[str, Any]) -> str:
