@@ -15,8 +15,8 @@ from leakward.reproduce.learnable_perturbation_plan import DATA, PAIRS, SIZES, S
 from leakward.reproduce.results import Results, load_results
 
 PAPER = PAPERS["learnable-perturbation"]
-MATCHING = {"name": "inverting-gradients", "iterations": 1}
-TINY = Size({"name": "convnet", "width": 2}, {"learning_rate": 0.01}, MATCHING, 8, 1, 1, 128, 16, 1, (1.0,), (0.1,), 1)
+TWO = ({"name": "inverting-gradients", "iterations": 1}, {"name": "gradinversion", "iterations": 1})
+TINY = Size({"name": "convnet", "width": 2}, {"learning_rate": 0.01}, TWO, 8, 1, 1, 128, 16, 1, (1.0,), (0.1,), 1)
 
 
 class Tiny(LearnablePerturbationPaper):
@@ -72,9 +72,13 @@ def test_the_path_from_plans_to_page(tmp_path, monkeypatch):
     assert "--scale quick` with Leakward" in text
     assert f"{os.cpu_count()} cores, device cpu" in text
     scores = load_results(page.parent / PAPER.name).scores
-    cells = scores.groupby(["part", "defense", "knowledge", "after_rounds"], sort=False)["victim"].nunique()
+    cells = scores.groupby(["part", "attack", "defense", "knowledge", "after_rounds"], sort=False)["victim"].nunique()
     assert (cells == 8).all()
-    assert len(cells) == 2 * (1 + 2 * 3)
+    assert len(cells) == 2 * 2 * (1 + 2 * 3)
+    for title in ("PSNR on CIFAR-10", "Leakage and accuracy on CIFAR-10"):
+        _, rest = text.split(f"## {title}")
+        by = re.findall(r"By `(.*)`:", rest.partition("## ")[0])
+        assert by == ["inverting-gradients", "gradinversion"], "each in a table of its own"
     figures = {path: path.read_bytes() for path in (page.parent / PAPER.name).glob("*.svg")}
     assert write_page(Tiny(tmp_path), page.parent).read_text() == text
     assert {path: path.read_bytes() for path in figures} == figures
@@ -105,6 +109,17 @@ def outcomes(found=0.75, **ours):
 def test_a_claim_needs_a_difference_beyond_the_intervals():
     assert outcomes(a=(0.0, 0.9, 0.87)) == ["confirmed", "confirmed"]
     assert outcomes(a=(0.75, 0.6, 0.87)) == ["not confirmed", "not confirmed"]
+
+
+def test_claims_go_by_the_first_attack():
+    one, other = (made_up(BASE | {"learnable-perturbation(mean=a)": (share, 0.9, 0.87)}) for share in (0.0, 1.0))
+    scores, cells = (
+        pd.concat([first, second.assign(attack="b")])
+        for first, second in ((one.scores, other.scores), (one.cells, other.cells))
+    )
+    claims = PAPER.claims(Results(scores, one.utility, cells))
+    assert [claim.outcome for claim in claims] == outcomes(a=(0.0, 0.9, 0.87))
+    assert claims == PAPER.claims(one)
 
 
 def test_settings_that_cost_the_accuracy_do_not_count():

@@ -12,15 +12,24 @@ images. What the paper does not say is swept here and named in ``differences``.
 | figures 2 and 3, pictures | ``pictures.png`` |
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import product
 from pathlib import Path
 
 from leakward.defenses import DPSGD, LearnablePerturbation
 from leakward.metrics import Summary
 from leakward.report import markdown
+from leakward.report.run import read_run
 from leakward.reproduce import figures
-from leakward.reproduce.learnable_perturbation_claims import LEVELS, above, compare, family, found_in
+from leakward.reproduce.learnable_perturbation_claims import (
+    LEVELS,
+    above,
+    by,
+    compare,
+    family,
+    found_in,
+    strongest,
+)
 from leakward.reproduce.learnable_perturbation_plan import (
     DATA,
     PAPERS,
@@ -77,7 +86,7 @@ class LearnablePerturbationPaper(Paper):
             "fit a single one), and what its attacker knew. Here: both, "
             f"{size.victims} batches of {size.batch_images} images (theirs: 8), and an attacker of either kind.",
             _network(size),
-            _attack(size),
+            _attacks(size),
             f"A site trains alone for {size.epochs} epoch{'s' * (size.epochs > 1)}, by the very steps that are "
             "attacked: five local ones of SGD. The paper trains with Adam for 150 to 400 epochs.",
             "CIFAR-10 is the first 4,000 images of its training set; BloodMNIST is rebuilt from its sources, with a "
@@ -89,21 +98,24 @@ class LearnablePerturbationPaper(Paper):
         """Return what came of the two numbers of the abstract."""
         read = "the attacker's accuracy on reconstructed images falls by 12.5 points against the baselines"
         far = "MSE rises by more than 12.4 % against the baselines, at equal accuracy"
-        return (compare(results, read, "class_recovered"), compare(results, far, "mse_normalised"))
+        found = by(results, strongest(results))
+        return (compare(found, read, "class_recovered"), compare(found, far, "mse_normalised"))
 
     def sections(self, results: Results, folder: Path) -> Mapping[str, str]:
         """Return tables III to V, what knowing the defence brings, figures 4 and 5, and the pictures."""
         found = {f"PSNR on {words} (tables III to V)": _psnr(results, name) for name, words in DATA.items()}
-        found |= {f"Leakage and accuracy on {words}": _leakage(results, name) for name, words in DATA.items()}
-        found["Attackers who know the defence"] = _knowing(results)
+        for name, words in DATA.items():
+            found[f"Leakage and accuracy on {words}"] = _by_attack(results, name, _leakage)
+        strong = by(results, strongest(results))
+        found["Attackers who know the defence"] = _knowing(strong)
         for title, number in (
             ("MSE against accuracy (figure 4)", 4),
             ("Accuracy on reconstructions against MSE (figure 5)", 5),
         ):
-            found[title] = "\n\n".join(_figure(results, name, folder, number) for name in DATA)
+            found[title] = "\n\n".join(_figure(strong, name, folder, number) for name in DATA)
         if (folder / figures.PICTURES).exists():
             last = results.times("bloodmnist")[-1]
-            sent = results.among([("bloodmnist", attack, last) for attack in results.attacks("bloodmnist")])
+            sent = results.among([("bloodmnist", strongest(results), last)])
             rows = ", ".join(["the images", *map(_words, dict.fromkeys(sent.scores["defense"]))])
             found["Pictures (figures 2 and 3)"] = (
                 f"![reconstructions]({self.name}/{figures.PICTURES})\n\n"
@@ -114,7 +126,8 @@ class LearnablePerturbationPaper(Paper):
 
     def keep(self, runs: Mapping[str, Path], folder: Path) -> None:
         """Write the pictures of one update without a defence, and with each kind of defence."""
-        figures.pictures(runs["bloodmnist"], folder / figures.PICTURES)
+        run = runs["bloodmnist"]
+        figures.pictures(run, folder / figures.PICTURES, read_run(run).summary.cells[0].attack)
 
 
 def _network(size: Size) -> str:
@@ -129,15 +142,16 @@ def _network(size: Size) -> str:
     )
 
 
-def _attack(size: Size) -> str:
-    """Return how the attack differs from the paper's."""
-    steps, starts = size.attack["iterations"], size.attack.get("restarts", 1)
-    cost = f"{steps} steps and {starts} start{'s' * (starts > 1)} (the notebook that they name: 24,000 and 8)"
-    if size.attack["name"] == PAPERS["name"]:
-        return f"The attack takes {cost}."
+def _attacks(size: Size) -> str:
+    """Return how the attacks differ from the paper's."""
+    costs = [(one["name"], one["iterations"], one.get("restarts", 1)) for one in size.attacks]
+    told = " and ".join(f"`{name}` takes {steps} steps and {n} start{'s' * (n > 1)}" for name, steps, n in costs)
+    about = f"{told} (the notebook that they name: 24,000 and 8 of Inverting Gradients)"
+    if size.attacks[0]["name"] == PAPERS["name"]:
+        return f"{about}."
     return (
-        f"The attack is `{size.attack['name']}`, whose attacker holds public images, with {cost}: in so few steps "
-        "Inverting Gradients, which they used, comes far less close even without a defence."
+        f"{about}. In so few steps Inverting Gradients, which they used, comes far less close even without a defence: "
+        f"claims and figures go by `{size.attacks[0]['name']}`, whose attacker holds public images."
     )
 
 
@@ -150,6 +164,16 @@ def _words(defense: str) -> str:
 
 def _psnr(results: Results, part: str) -> str:
     """Return the paper's PSNR beside ours, unaware and aware, before and after training."""
+    paper = ", ".join(f"{family} {min(v):.1f} to {max(v):.1f} dB" for family, v in PSNR[part].items())
+    return f"In the paper: {paper}.\n\n{_by_attack(results, part, _psnr_table)}"
+
+
+def _by_attack(results: Results, part: str, table: Callable[[Results, str], str]) -> str:
+    attacks = results.attacks(part)
+    return "\n\n".join(f"By `{attack}`:\n\n{table(by(results, attack), part)}" for attack in attacks)
+
+
+def _psnr_table(results: Results, part: str) -> str:
     times = results.times(part)
     head = ["defence", *(f"{level}, epoch {t}" for t, level in product(times, LEVELS))]
     rows = [
@@ -162,8 +186,7 @@ def _psnr(results: Results, part: str) -> str:
         ]
         for defense in results.defenses(part)
     ]
-    paper = ", ".join(f"{family} {min(v):.1f} to {max(v):.1f} dB" for family, v in PSNR[part].items())
-    return f"In the paper: {paper}.\n\n{markdown.table(head, rows)}"
+    return markdown.table(head, rows)
 
 
 def _leakage(results: Results, part: str) -> str:

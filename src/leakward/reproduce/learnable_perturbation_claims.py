@@ -17,6 +17,16 @@ def family(defense: str) -> str:
     return FAMILIES.get(defense.partition("(")[0], defense) if " + " not in defense else "both"
 
 
+def strongest(results: Results) -> str:
+    """Return the name of the attack that claims and figures go by: the first of the plan."""
+    return results.attacks(next(iter(DATA)))[0]
+
+
+def by(results: Results, attack: str) -> Results:
+    """Return what one attack found."""
+    return results.among([(part, attack, time) for part in results.parts() for time in results.times(part)])
+
+
 def found_in(results: Results, metric: str, part: str, defense: str, level: str, time: int) -> Summary | None:
     """Return one measure; without a defence there is one attacker."""
     known = "aware" if defense == "none" else level

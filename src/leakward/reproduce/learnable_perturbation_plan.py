@@ -27,7 +27,7 @@ class Size:
     Attributes:
         model: Table of the network.
         recipe: What the local steps are like.
-        attack: Table of the attack, its steps and starts included.
+        attacks: Their tables, steps and starts included; the first is the strongest.
         batch_images: Of an update; 8 in the paper.
         victims: Updates per cell.
         epochs: Of training; the updates of the trained network are sent after them.
@@ -41,7 +41,7 @@ class Size:
 
     model: Table
     recipe: Table
-    attack: Table
+    attacks: tuple[Table, ...]
     batch_images: int
     victims: int
     epochs: int
@@ -54,10 +54,11 @@ class Size:
 
 
 SIZES: Mapping[Scale, Size] = {
-    "quick": Size(THEIRS | {"width": 4}, SLOW, PAPERS | {"iterations": 10}, 8, 2, 1, 128, 256, 1, (1.0,), (0.1,), 1),
-    "cpu": Size({"name": "cnn6", "width": 6}, SLOW | {"momentum": 0.9}, STRONG | {"iterations": 100}, 2, 10, 5, 16,
-                1500, 3, (0.0, 0.25, 1.0), (0.01, 0.1, 1.0), 3),
-    "paper": Size(THEIRS, SLOW, PAPERS | {"iterations": 24_000, "restarts": 8}, 8, 10, 200, 128, 0, 200,
+    "quick": Size(THEIRS | {"width": 4}, SLOW, (PAPERS | {"iterations": 10},), 8, 2, 1, 128, 256, 1, (1.0,), (0.1,), 1),
+    "cpu": Size({"name": "cnn6", "width": 6}, SLOW | {"momentum": 0.9},
+                (STRONG | {"iterations": 100}, PAPERS | {"iterations": 100}), 2, 10, 5, 16, 1500, 3, (0.0, 0.25, 1.0),
+                (0.01, 0.1, 1.0), 3),
+    "paper": Size(THEIRS, SLOW, (PAPERS | {"iterations": 24_000, "restarts": 8},), 8, 10, 200, 128, 0, 200,
                   (0.0, 0.5, 1.0, 1.5, 2.0, 3.0), (0.001, 0.01, 0.03, 0.1, 0.3, 1.0), 6),
 }  # fmt: skip
 
@@ -72,11 +73,11 @@ def plan(name: str, size: Size) -> Table:
         "audit": {
             "victims": size.victims,
             "labels": "granted",
-            "public_images": 1000 if size.attack["name"] == STRONG["name"] else 0,
+            "public_images": 1000 if size.attacks[0]["name"] == STRONG["name"] else 0,
             "after_rounds": [0, size.epochs],
         },
         "utility": {"epochs": size.epochs, "batch_size": size.batch_size, "train_images": size.train_images},
-        "attack": [size.attack],
+        "attack": [*size.attacks],
         "defense": [
             *({"name": "dp-sgd", "noise_multiplier": noise} for noise in size.multipliers),
             *({"name": "bido", "input_coefficient": x, "label_coefficient": y} for x, y in PAIRS[name][: size.pairs]),
