@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from leakward.attacks import InvertingGradients
+from leakward.attacks import Ensemble, InvertingGradients
 from leakward.defenses import Clipping, GaussianNoise, Outpost, Pruning
 from leakward.federated import Chain, client_update
 from leakward.tape import Tape
@@ -59,6 +59,12 @@ def test_others_are_attacked_once(victims, defense):
 @pytest.mark.parametrize("knowledge", ["unaware", "oracle"])
 def test_who_does_not_replay_it_attacks_once(victims, knowledge):
     assert {one.evaluations for one in recovered(victims, Outpost(), knowledge)[1]} == {15}
+
+
+def test_of_several_attacks_each_is_run_twice_and_no_more(victims, monkeypatch):
+    monkeypatch.setattr(Ensemble, "members", lambda _: {"one": ATTACK, "other": InvertingGradients(5)})
+    observed = victims(2, "lenet", channels=4, defense=Outpost(), threat=ThreatModel("aware", labels=True))
+    assert {one.evaluations for one in Ensemble(1).recover(observed, generator(0))} == {2 * (15 + 5)}
 
 
 def test_a_chain_jumps_with_its_parts():

@@ -27,6 +27,8 @@ class Attack(ABC):
     """What a message may be: one gradient, or the change of the weights over local steps."""
     active: ClassVar[bool] = False
     """Whether the server sends a model of its own making instead of the agreed one."""
+    composed: ClassVar[bool] = False
+    """Whether it runs others, by their ``recover``, and chooses among their answers."""
     cost: ClassVar[str]
     """What dominates its cost, in a few words."""
 
@@ -76,8 +78,15 @@ class Attack(ABC):
         able = [self.can_attack(observation) for observation in observations]
         given = [observation for observation, ok in zip(observations, able, strict=True) if ok]
         _require_alike(given)
-        found = iter(likelier(self.attack, given, rng, progress) if given else [])
+        found = iter(self._recovered(given, rng, progress) if given else [])
         return [next(found) if ok else NOT_APPLICABLE for ok in able]
+
+    def _recovered(
+        self, observations: Sequence[Observation], rng: torch.Generator, progress: Progress
+    ) -> list[Reconstruction]:
+        if self.composed:
+            return self.attack(observations, rng, progress)
+        return likelier(self.attack, observations, rng, progress)
 
     def can_attack(self, observation: Observation) -> bool:
         """Return whether the observation holds what the attack needs, and ``applies``."""

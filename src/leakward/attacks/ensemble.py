@@ -66,6 +66,7 @@ class Ensemble(Attack):
     iterations: int = 500
 
     paper: ClassVar[str] = "in the spirit of Croce and Hein 2020, arXiv:2003.01690"
+    composed: ClassVar[bool] = True
     cost: ClassVar[str] = "up to eight members of 500 steps, and 500 more"
 
     def __post_init__(self) -> None:
