@@ -10,8 +10,11 @@ from leakward.reproduce import PAPERS, reproduce
 from leakward.reproduce.figures import Curve, Point, curves, scatter
 
 VALUES = [Summary(0.8, 0.7, 0.9, 1.0, 8), Summary(0.5, 0.4, 0.6, 1.0, 8)]
-ONE = [Summary(0.3, None, None, 0.3, 1)] * 2
-PANELS = {"an attack": [Curve("none", [0, 5], VALUES)], "another": [Curve("none", [0, 5], ONE)]}
+ONE = Summary(0.3, None, None, 0.3, 1)
+PANELS = {
+    "an attack": [Curve("none", dict(zip((0, 5), VALUES, strict=True)))],
+    "another": [Curve("none", dict.fromkeys((0, 5), ONE))],
+}
 CURVES, SCATTER = ("an attack", "another", "none", "round", "SSIM"), ("dp-sgd, aware", "accuracy", "PSNR", "of what")
 
 

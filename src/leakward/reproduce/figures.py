@@ -42,13 +42,11 @@ class Curve:
 
     Attributes:
         name: In the legend.
-        times: In ascending order.
-        values: With their intervals, one for each time.
+        values: With their intervals, by time in ascending order.
     """
 
     name: str
-    times: Sequence[int]
-    values: Sequence[Summary]
+    values: Mapping[int, Summary]
 
 
 def require_matplotlib() -> None:
@@ -87,8 +85,9 @@ def curves(panels: Mapping[str, Sequence[Curve]], x: str, y: str, path: Path) ->
         row: Any = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axes, (title, own) in zip(row, panels.items(), strict=True):
             for curve in own:
-                bars, means = _bars(curve.values), [value.mean for value in curve.values]
-                axes.errorbar(curve.times, means, yerr=bars, fmt="o-", ms=3, lw=1, capsize=2, label=curve.name)
+                times, values = [*curve.values], [*curve.values.values()]
+                means = [value.mean for value in values]
+                axes.errorbar(times, means, yerr=_bars(values), fmt="o-", ms=3, lw=1, capsize=2, label=curve.name)
             axes.set(xlabel=x, title=title)
             axes.grid(alpha=0.3)
         row[0].set(ylabel=y)

@@ -200,13 +200,10 @@ def _noise(results: Results) -> str:
 def _progress(results: Results, folder: Path) -> str:
     """Return SSIM by epochs of training, and draw it."""
     times = results.times(f"{next(iter(SETS))}/training")
-    found = {
-        words: [results.measure("ssim", part=f"{name}/training", after_rounds=time) for time in times]
-        for name, words in SETS.items()
-    }
-    lines = [figures.Curve(words, times, [value for value in own if value]) for words, own in found.items()]
+    found = {words: results.over_time("ssim", f"{name}/training") for name, words in SETS.items()}
+    lines = [figures.Curve(words, own) for words, own in found.items()]
     figures.curves({"CPL": lines}, "epoch", "SSIM", folder / "training.svg")
-    rows = [[words, *(markdown.interval(value, "{:.2f}") for value in own)] for words, own in found.items()]
+    rows = [[words, *(markdown.interval(own.get(time), "{:.2f}") for time in times)] for words, own in found.items()]
     about = "SSIM of what CPL recovers from the LeNet of four convolutions, by the epochs of training before."
     table = markdown.table(["images", *(f"epoch {t}" for t in times)], rows)
     return f"{about}\n\n{table}\n\n![SSIM over the training]({folder.name}/training.svg)"

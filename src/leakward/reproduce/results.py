@@ -56,6 +56,11 @@ class Results:
             return summarise((values >= at_least).double(), groups, IDENTIFIED)
         return summarise(values, groups, METRICS[metric])
 
+    def over_time(self, metric: str, part: str, **where: Any) -> dict[int, Summary]:
+        """Return one measure of a part by the rounds of training before, where it was measured."""
+        found = {time: self.measure(metric, part=part, after_rounds=time, **where) for time in self.times(part)}
+        return {time: value for time, value in found.items() if value is not None}
+
     def difference(
         self, metric: str, defense: str, than: str = "none", *, at_most: float = math.inf, **where: Any
     ) -> Summary | None:

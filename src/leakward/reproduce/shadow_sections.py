@@ -29,19 +29,15 @@ def over_training(results: Results, folder: Path) -> str:
     for key, images in SETS.items():
         part, name = f"{key}/batch 1", f"{key}.svg"
         panels = {
-            attack: [_curve(results, part, attack, defense) for defense in results.defenses(part)]
+            attack: [
+                figures.Curve(short(defense), results.over_time("ssim", part, attack=attack, defense=defense))
+                for defense in results.defenses(part)
+            ]
             for attack in results.attacks(part)
         }
         figures.curves(panels, "round", f"SSIM, {images.words}", folder / name)
         links.append(f"![SSIM over the training, {images.words}]({folder.name}/{name})")
     return "\n\n".join(links)
-
-
-def _curve(results: Results, part: str, attack: str, defense: str) -> figures.Curve:
-    where: dict[str, Any] = {"part": part, "attack": attack, "defense": defense}
-    found = {time: results.measure("ssim", after_rounds=time, **where) for time in results.times(part)}
-    known = {time: value for time, value in found.items() if value is not None}
-    return figures.Curve(short(defense), [*known], [*known.values()])
 
 
 def _differences(results: Results) -> str:
